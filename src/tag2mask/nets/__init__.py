@@ -1,0 +1,1 @@
+"""nn.Modules: tensors in, tensors out; no loss, no training, no download."""

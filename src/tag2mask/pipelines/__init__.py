@@ -1,0 +1,1 @@
+"""The whole story, one pipeline per file, one line per stage."""

@@ -1,0 +1,230 @@
+"""What flows between stages: frozen records, checked once when built. Shapes live here.
+
+Two words that must never be mixed up:
+
+- ``class_id``: 0..C-1, the position of a class in ``class_names``;
+- ``label``: what a mask pixel holds: ``BACKGROUND`` (0), 1..C for the classes, or ``IGNORE`` (255: unsure, void).
+
+`labels_from_class_ids` converts, and nothing else does. With more than 254 classes the label 255 is
+passed over (class 254 gets 256), so that ``IGNORE`` keeps the value which every tool of the field uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tag2mask.checks import check_dtype, check_range, check_shape
+
+BACKGROUND = 0
+"""The label of pixels that belong to no class."""
+
+IGNORE = 255
+"""The label of pixels that are unsure (seeds) or void (ground truth)."""
+
+
+def labels_from_class_ids(class_ids: Tensor) -> Tensor:
+    """Turn class ids 0..C-1 into labels 1..C, passing over `IGNORE`.
+
+    Args:
+        class_ids: any shape, int64, >= 0.
+
+    Returns:
+        Same shape, int64.
+
+    Example:
+        >>> labels_from_class_ids(torch.tensor([0, 1, 253, 254])).tolist()
+        [1, 2, 254, 256]
+    """
+    labels = class_ids.long() + 1
+    return labels + (labels >= IGNORE).long()
+
+
+def channels_from_labels(labels: Tensor, *, ignored: int = -1) -> Tensor:
+    """Turn labels into channels of a (1 + C)-channel score map: 0 = background, 1 + class_id.
+
+    This is also the row and column of a label in `Confusion`.
+
+    Args:
+        labels: any shape, int64: 0, 1..C, IGNORE.
+        ignored: what IGNORE becomes.
+
+    Example:
+        >>> channels_from_labels(torch.tensor([0, 1, 255, 256])).tolist()
+        [0, 1, -1, 255]
+    """
+    channels = labels.long() - (labels > IGNORE).long()
+    return torch.where(labels == IGNORE, ignored, channels)
+
+
+def labels_from_channels(channels: Tensor) -> Tensor:
+    """Turn channels (0 = background, 1 + class_id) into labels: the inverse of `channels_from_labels`.
+
+    Example:
+        >>> labels_from_channels(torch.tensor([0, 1, 255])).tolist()
+        [0, 1, 256]
+    """
+    return channels.long() + (channels >= IGNORE).long()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaggedImage:
+    """One photograph and what it shows. Holds no mask: training code cannot reach the ground truth.
+
+    Args:
+        name: unique in its dataset; the path below the image folder without the suffix.
+        pixels: (3, H, W) uint8, RGB.
+        tags: (C,) bool; all False for an image of pure background.
+    """
+
+    name: str
+    pixels: Tensor
+    tags: Tensor
+
+    def __post_init__(self) -> None:
+        check_shape(f"{self.name}: pixels", self.pixels, "3 H W")
+        check_dtype(f"{self.name}: pixels", self.pixels, torch.uint8)
+        check_shape(f"{self.name}: tags", self.tags, "C")
+        check_dtype(f"{self.name}: tags", self.tags, torch.bool)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
+
+    @property
+    def class_ids(self) -> Tensor:
+        """(K,) int64, ascending: the classes among the tags."""
+        return self.tags.nonzero().flatten()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaggedBatch:
+    """What the classifier trains on.
+
+    Args:
+        names: B image names.
+        pixels: (B, 3, H, W) float32, normalised with the backbone's mean and deviation.
+        tags: (B, C) bool.
+    """
+
+    names: tuple[str, ...]
+    pixels: Tensor
+    tags: Tensor
+
+    def __post_init__(self) -> None:
+        check_shape("pixels", self.pixels, "B 3 H W", B=len(self.names))
+        check_shape("tags", self.tags, "B C", B=len(self.names))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledBatch:
+    """What AffinityNet (labels at its stride) and the segmenter (labels at full size) train on.
+
+    Args:
+        names: B image names.
+        pixels: (B, 3, H, W) float32, normalised.
+        labels: (B, h, w) int64: 0, 1..C, IGNORE.
+    """
+
+    names: tuple[str, ...]
+    pixels: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        check_shape("pixels", self.pixels, "B 3 H W", B=len(self.names))
+        check_shape("labels", self.labels, "B h w", B=len(self.names))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cams:
+    """Class activation maps of one image, only of the classes among its tags.
+
+    Args:
+        name: the image's name.
+        class_ids: (K,) int64, ascending; K = 0 for an image without tags.
+        scores: (K, h, w) float32 in [0, 1], each divided by its own maximum.
+        image_size: (height, width) of the image in pixels; the maps may be smaller.
+    """
+
+    name: str
+    class_ids: Tensor
+    scores: Tensor
+    image_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        known = check_shape(f"{self.name}: class_ids", self.class_ids, "K")
+        check_shape(f"{self.name}: scores", self.scores, "K h w", **known)
+        check_range(f"{self.name}: scores", self.scores, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seeds:
+    """Pixels that are sure enough to learn from.
+
+    Args:
+        name: the image's name.
+        labels: (H, W) int64: 0 = sure background, 1..C = sure object, IGNORE = unsure.
+    """
+
+    name: str
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        check_shape(f"{self.name}: labels", self.labels, "H W")
+        check_dtype(f"{self.name}: labels", self.labels, torch.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairTargets:
+    """What AffinityNet should say about each (pixel, neighbour) pair; all (B, P, h, w) bool.
+
+    A pair that leaves the image or has an unsure end is in none of the three.
+    """
+
+    same_background: Tensor
+    same_object: Tensor
+    different: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelAffinity:
+    """How alike each pixel is to its neighbours within a radius; symmetric, so half of the pairs is kept.
+
+    Args:
+        offsets: P pairs (rows down, columns right) of `tag2mask.ops.affinity.half_disc_offsets`.
+        values: (P, h, w) float32 in [0, 1]; ``values[p, y, x]`` belongs to the pair of (y, x) and
+            (y + offsets[p][0], x + offsets[p][1]); 0 where the second one lies outside.
+        stride: image pixels per cell of the map, for people who look at it.
+    """
+
+    offsets: tuple[tuple[int, int], ...]
+    values: Tensor
+    stride: int
+
+    def __post_init__(self) -> None:
+        check_shape("affinity values", self.values, "P h w", P=len(self.offsets))
+        check_range("affinity values", self.values, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PseudoMask:
+    """A mask made from tags, or predicted by the segmenter.
+
+    Args:
+        name: the image's name.
+        labels: (H, W) int64: 0, 1..C.
+        confidence: (H, W) float32 in [0, 1]: probability of the chosen label.
+    """
+
+    name: str
+    labels: Tensor
+    confidence: Tensor
+
+    def __post_init__(self) -> None:
+        known = check_shape(f"{self.name}: labels", self.labels, "H W")
+        check_dtype(f"{self.name}: labels", self.labels, torch.int64)
+        check_shape(f"{self.name}: confidence", self.confidence, "H W", **known)
+        check_range(f"{self.name}: confidence", self.confidence, 0.0, 1.0)
