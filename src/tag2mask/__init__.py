@@ -1,0 +1,62 @@
+"""tag2mask: image-level tags in, pixel masks and a segmentation network out.
+
+The pipeline of AffinityNet (Ahn & Kwak, CVPR 2018), one stage per arrow::
+
+    images + tags --classify--> classifier --localize--> class activation maps --seed--> seeds
+        --affinity--> AffinityNet --walk--> pseudo masks --segment--> segmenter, masks of new images
+
+Example::
+
+    import tag2mask as t2m
+
+    data = t2m.open_folder("photos/")  # images/ + tags.csv (+ masks/ if you want scores)
+    run = t2m.run_affinitynet(data, "runs/photos", t2m.AffinityNetSettings.quick_for(data))
+    run.masks["cat_017"].labels  # (H, W) int64: 0 background, 1..C classes
+    print(t2m.score(run, data).table())  # only if masks/ exists
+    t2m.load("runs/photos").predict("new.jpg")  # a new image, no tags needed
+"""
+
+from tag2mask.data.scenes import make_scenes
+from tag2mask.data.sources import open_coco, open_folder, open_voc, save_folder
+from tag2mask.data.store import RunFolder
+from tag2mask.evaluation import Confusion, ScoreTable
+from tag2mask.nets.affinity_net import AffinityNet
+from tag2mask.nets.backbones import Backbone
+from tag2mask.nets.classifier import CamClassifier
+from tag2mask.nets.segmenter import Segmenter
+from tag2mask.ops.cam import background_scores
+from tag2mask.ops.crf import CrfSettings, dense_crf
+from tag2mask.ops.random_walk import random_walk
+from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
+from tag2mask.pipelines.predict import load
+from tag2mask.records import BACKGROUND, IGNORE
+from tag2mask.report import write_report
+from tag2mask.stages.score import score_run as score
+from tag2mask.training import Runtime
+
+__all__ = [
+    "BACKGROUND",
+    "IGNORE",
+    "AffinityNet",
+    "AffinityNetSettings",
+    "Backbone",
+    "CamClassifier",
+    "Confusion",
+    "CrfSettings",
+    "RunFolder",
+    "Runtime",
+    "ScoreTable",
+    "Segmenter",
+    "background_scores",
+    "dense_crf",
+    "load",
+    "make_scenes",
+    "open_coco",
+    "open_folder",
+    "open_voc",
+    "random_walk",
+    "run_affinitynet",
+    "save_folder",
+    "score",
+    "write_report",
+]

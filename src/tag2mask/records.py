@@ -161,6 +161,29 @@ class Cams:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SeedScores:
+    """CRF-refined maps of one image at the low and the high alpha; seeds come from both.
+
+    Args:
+        name: the image's name.
+        class_ids: (K,) int64, ascending.
+        low: (1 + K, h, w) float32 in [0, 1], channel 0 is the background, at the low alpha (sure objects).
+        high: likewise, at the high alpha (sure background).
+    """
+
+    name: str
+    class_ids: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __post_init__(self) -> None:
+        known = check_shape(f"{self.name}: low", self.low, "channels h w", channels=len(self.class_ids) + 1)
+        check_shape(f"{self.name}: high", self.high, "channels h w", **known)
+        check_range(f"{self.name}: low", self.low, 0.0, 1.0)
+        check_range(f"{self.name}: high", self.high, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Seeds:
     """Pixels that are sure enough to learn from.
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
-from tag2mask.records import TaggedImage
+    from torch import Tensor
+
+    from tag2mask.records import TaggedImage
 
 
 class TagDataset(Protocol):
@@ -51,3 +58,91 @@ class TagDataset(Protocol):
     def digest(self) -> str:
         """Hex digest of everything a run depends on: class names, names, splits, tags, image bytes."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """A dataset less some images; made by `without`."""
+
+    whole: TagDataset
+    names: tuple[str, ...]
+    val_names: tuple[str, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.whole.class_names
+
+    def __getitem__(self, name: str) -> TaggedImage:
+        return self.whole[self._kept(name)]
+
+    def tags(self, name: str) -> Tensor:
+        return self.whole.tags(self._kept(name))
+
+    def mask(self, name: str) -> Tensor | None:
+        return self.whole.mask(self._kept(name))
+
+    def has_masks(self) -> bool:
+        return self.whole.has_masks()
+
+    def digest(self) -> str:
+        parts = json.dumps([self.whole.digest(), self.names, self.val_names])
+        return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
+
+    def _kept(self, name: str) -> str:
+        if name not in self._every:
+            raise KeyError(f"no image is named {name!r} in this dataset")
+        return name
+
+    @cached_property
+    def _every(self) -> frozenset[str]:
+        return frozenset(self.names + self.val_names)
+
+
+def without(dataset: TagDataset, names: Iterable[str]) -> TagDataset:
+    """The dataset less some images; names that it does not have change nothing.
+
+    Args:
+        dataset: left as it is.
+        names: training or held-out images.
+
+    Returns:
+        The same dataset if nothing goes. The classes stay, even one that loses its last image.
+
+    Raises:
+        ValueError: if no training image would be left.
+    """
+    gone = frozenset(names) & {*dataset.names, *dataset.val_names}
+    if not gone:
+        return dataset
+    kept = tuple(name for name in dataset.names if name not in gone)
+    if not kept:
+        raise ValueError(
+            f"expected at least one training image to remain, found none: all {len(dataset.names)} "
+            f"are taken out ({', '.join(sorted(gone)[:5])}). Add images that can be read."
+        )
+    return Reduced(dataset, kept, tuple(name for name in dataset.val_names if name not in gone))
+
+
+def unreadable(
+    dataset: TagDataset, names: Iterable[str], on_progress: Callable[[int, int], None] | None = None
+) -> dict[str, str]:
+    """Decode every image once, before hours of training stop at a broken one.
+
+    Args:
+        dataset: where the images are.
+        names: which of them.
+        on_progress: called after each image with the count so far and the count in all.
+
+    Returns:
+        name -> what is the matter with it, for the images that cannot be decoded.
+    """
+    every = tuple(names)
+    messages = {}
+    for done, name in enumerate(every, start=1):
+        try:
+            dataset[name]
+        except ValueError as error:
+            messages[name] = str(error)
+        if on_progress is not None:
+            on_progress(done, len(every))
+    return messages

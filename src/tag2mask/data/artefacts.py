@@ -1,0 +1,148 @@
+"""How single artefacts are written and read: json, png, npz, safetensors; whole or not at all, never pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tag2mask.data.pictures import palette
+from tag2mask.records import Cams, SeedScores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error.
+
+    Args:
+        path: where the file shall be; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix + ".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files that only the owner may read; a run is meant to be shared.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        ValueError: if the file is damaged; the message says where and what to do.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: expected JSON, found a damaged file ({error}). Delete it to make it again."
+        ) from error
+
+
+def write_labels(path: Path, labels: Tensor, num_classes: int) -> None:
+    """Write a label map as an indexed PNG in the VOC colours; as 16-bit grey above 254 classes.
+
+    Args:
+        path: ends with ``.png``.
+        labels: (H, W) int64: 0, 1..C, IGNORE.
+        num_classes: C.
+    """
+    narrow = labels.numpy().astype(np.uint8 if num_classes < 255 else np.uint16)
+    image = Image.fromarray(narrow)
+    if num_classes < 255:
+        image.putpalette(palette(num_classes).tobytes())
+    with whole_file(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def read_labels(path: Path) -> Tensor:
+    """Read what `write_labels` wrote: (H, W) int64."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image).astype(np.int64))
+
+
+def write_unit(path: Path, values: Tensor) -> None:
+    """Write (H, W) float32 in [0, 1] as an 8-bit grey PNG."""
+    with whole_file(path) as temporary:
+        Image.fromarray((values * 255).round().to(torch.uint8).numpy()).save(temporary, format="PNG")
+
+
+def read_unit(path: Path) -> Tensor:
+    """Read what `write_unit` wrote: (H, W) float32 in [0, 1]."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image)).float() / 255
+
+
+def write_cams(path: Path, cams: Cams) -> None:
+    """Write maps as a compressed npz; float16 is exact enough, as every map reaches 1."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            class_ids=cams.class_ids.numpy().astype(np.int32),
+            scores=cams.scores.numpy().astype(np.float16),
+            image_size=np.array(cams.image_size, dtype=np.int32),
+        )
+
+
+def read_cams(path: Path, name: str) -> Cams:
+    """Read what `write_cams` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        height, width = (int(size) for size in arrays["image_size"])
+        return Cams(
+            name,
+            torch.from_numpy(arrays["class_ids"].astype(np.int64)),
+            torch.from_numpy(arrays["scores"].astype(np.float32)).clamp(0, 1),
+            (height, width),
+        )
+
+
+def write_scores(path: Path, scores: SeedScores) -> None:
+    """Write CRF-refined maps as a compressed npz, in steps of 1/255."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            class_ids=scores.class_ids.numpy().astype(np.int32),
+            low=(scores.low[1:] * 255).round().to(torch.uint8).numpy(),
+            high=(scores.high[1:] * 255).round().to(torch.uint8).numpy(),
+        )
+
+
+def read_scores(path: Path, name: str) -> SeedScores:
+    """Read what `write_scores` wrote; the background is what the classes leave of 1."""
+    with np.load(path, allow_pickle=False) as arrays:
+        low, high = (torch.from_numpy(arrays[key]).float() / 255 for key in ("low", "high"))
+        class_ids = torch.from_numpy(arrays["class_ids"].astype(np.int64))
+    whole = [torch.cat([(1 - maps.sum(dim=0, keepdim=True)).clamp(0, 1), maps]) for maps in (low, high)]
+    return SeedScores(name, class_ids, *whole)
+
+
+def write_weights(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors as safetensors, with text beside them."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_file(path) as temporary:
+        save_file(whole, str(temporary), metadata=dict(metadata or {}))

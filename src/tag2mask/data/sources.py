@@ -1,0 +1,12 @@
+"""Where images and tags come from: plain functions that return a `TagDataset`.
+
+To add a source, write a function that fills a `FileDataset`, and name it here.
+"""
+
+from tag2mask.data.coco import open_coco
+from tag2mask.data.files import FileDataset
+from tag2mask.data.folder import open_folder
+from tag2mask.data.save import save_folder
+from tag2mask.data.voc import VOC_CLASSES, open_voc
+
+__all__ = ["VOC_CLASSES", "FileDataset", "open_coco", "open_folder", "open_voc", "save_folder"]

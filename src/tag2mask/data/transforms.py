@@ -1,0 +1,159 @@
+"""Paired resizing, cropping, flipping and jitter of an image and the maps that belong to it (torchvision v2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms.v2 import ColorJitter
+from torchvision.transforms.v2 import functional as TF
+
+from tag2mask.checks import check_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(..., 3, H, W) uint8 RGB -> float32 with the backbone's mean and deviation taken out."""
+    return TF.normalize(TF.to_dtype(pixels, torch.float32, scale=True), list(mean), list(std))
+
+
+def resize_image(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """(3, H, W) uint8 -> (3, height, width) uint8, antialiased bilinear."""
+    if tuple(pixels.shape[-2:]) == size:
+        return pixels
+    resized: Tensor = TF.resize(pixels, list(size), antialias=True)
+    return resized
+
+
+def fit_long_side(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """The size with the same aspect whose longer side is `long_side`; no side below 1 pixel.
+
+    Example:
+        >>> fit_long_side((200, 400), 100)
+        (50, 100)
+    """
+    factor = long_side / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def limit_long_side(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """The size itself, or shrunk to `longest` if its longer side is above; 0 means no limit.
+
+    Example:
+        >>> limit_long_side((200, 400), 500), limit_long_side((200, 400), 200), limit_long_side((9, 9), 0)
+        ((200, 400), (100, 200), (9, 9))
+    """
+    return fit_long_side(size, longest) if 0 < longest < max(size) else size
+
+
+@dataclass(frozen=True)
+class Window:
+    """A random window: resize by `factor`, cut out `crop` x `crop`, maybe mirror.
+
+    Args:
+        factor: resized size over original size.
+        top: first row of the window in resized pixels; negative where the window begins above the image.
+        left: first column, likewise.
+        crop: side of the window in pixels.
+        mirrored: left to right.
+    """
+
+    factor: float
+    top: int
+    left: int
+    crop: int
+    mirrored: bool
+
+
+def random_window(size: tuple[int, int], long_side: tuple[int, int], crop: int) -> Window:
+    """Draw a window from torch's generator: a random long side, a random place, mirrored half of the time.
+
+    Where the resized image is smaller than the window, the image lies at a random place inside it.
+
+    Args:
+        size: (height, width) of the image.
+        long_side: smallest and largest long side after resizing, in pixels.
+        crop: side of the window.
+    """
+    chosen = int(torch.randint(long_side[0], long_side[1] + 1, ()))
+    factor = chosen / max(size)
+    spare = [max(1, round(side * factor)) - crop for side in size]
+    top, left = (int(torch.randint(min(0, room), max(0, room) + 1, ())) for room in spare)
+    return Window(factor, top, left, crop, bool(torch.rand(()) < 0.5))
+
+
+def cut_window(maps: Tensor, window: Window, *, fill: float, nearest: bool = False) -> Tensor:
+    """Cut a window out of an image or of maps of the same size.
+
+    Args:
+        maps: (D, H, W).
+        window: where.
+        fill: value of what lies outside the image.
+        nearest: take the nearest pixel (labels) instead of interpolating.
+
+    Returns:
+        (D, crop, crop) of the same type.
+    """
+    check_shape("maps", maps, "D H W")
+    height, width = maps.shape[-2:]
+    full = max(1, round(height * window.factor)), max(1, round(width * window.factor))
+    rows = max(0, window.top), min(full[0], window.top + window.crop)
+    columns = max(0, window.left), min(full[1], window.left + window.crop)
+    # Only the part of the image that the window shows is resized.
+    top, bottom = (edge * height / full[0] for edge in rows)
+    left, right = (edge * width / full[1] for edge in columns)
+    box = math.floor(top), math.ceil(bottom), math.floor(left), math.ceil(right)
+    part = maps[:, box[0] : max(box[1], box[0] + 1), box[2] : max(box[3], box[2] + 1)]
+    target = [rows[1] - rows[0], columns[1] - columns[0]]
+    mode = TF.InterpolationMode.NEAREST_EXACT if nearest else TF.InterpolationMode.BILINEAR
+    if list(part.shape[-2:]) != target:
+        part = TF.resize(part, target, interpolation=mode, antialias=not nearest)
+    before = rows[0] - window.top, columns[0] - window.left
+    padding = (
+        before[1],
+        window.crop - target[1] - before[1],
+        before[0],
+        window.crop - target[0] - before[0],
+    )
+    cut = F.pad(part, padding, value=fill) if any(padding) else part
+    return cut.flip(-1) if window.mirrored else cut
+
+
+def jitter(pixels: Tensor, strengths: Sequence[float]) -> Tensor:
+    """Random brightness, contrast, saturation and hue of a (3, H, W) uint8 image.
+
+    Args:
+        pixels: the image.
+        strengths: of the four, in this order; all 0 changes nothing.
+    """
+    if not any(strengths):
+        return pixels
+    brightness, contrast, saturation, hue = strengths
+    changed: Tensor = ColorJitter(brightness, contrast, saturation, hue)(pixels)
+    return changed
+
+
+def padded_view(
+    pixels: Tensor, window: Window, strengths: Sequence[float], mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """A training view: window, jitter, normalisation; what lies outside the image is 0, the mean colour.
+
+    Args:
+        pixels: (3, H, W) uint8.
+        window: where.
+        strengths: of the jitter.
+        mean: of the backbone.
+        std: of the backbone.
+
+    Returns:
+        (3, crop, crop) float32.
+    """
+    inside = cut_window(pixels.new_ones((1, *pixels.shape[-2:])), window, fill=0, nearest=True)
+    view = normalise(jitter(cut_window(pixels, window, fill=0), strengths), mean, std)
+    return view * inside

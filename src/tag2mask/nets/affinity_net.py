@@ -1,0 +1,66 @@
+"""AffinityNet: features whose distances say whether two pixels belong together (Ahn & Kwak, CVPR 2018)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tag2mask.nets.backbones import freeze_batch_norm
+
+if TYPE_CHECKING:
+    from tag2mask.nets.backbones import Backbone
+
+SIDE_CHANNELS = (64, 128, 256)
+"""Channels of the side convolutions on the last three levels (authors' code for ResNet-38)."""
+
+
+class AffinityNet(nn.Module):
+    """1x1 side convolutions on the last three feature levels, concatenated, then 1x1 again; ELU after each.
+
+    Args:
+        backbone: its output stride is this net's stride; build it with `output_stride=8` for the published one.
+
+    Attributes:
+        stride: image pixels per cell of the features.
+        channels: 448.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.stride = backbone.output_stride
+        self.channels = sum(SIDE_CHANNELS)
+        if len(backbone.channels) < len(SIDE_CHANNELS):
+            raise ValueError(
+                f"AffinityNet: expected a backbone with at least 3 feature levels, {backbone.name!r} has "
+                f"{len(backbone.channels)}. Take another backbone, for example a ResNet."
+            )
+        taps = backbone.channels[-len(SIDE_CHANNELS) :]
+        self.sides = nn.ModuleList(
+            nn.Conv2d(tap, side, 1, bias=False) for tap, side in zip(taps, SIDE_CHANNELS, strict=True)
+        )
+        self.merge = nn.Conv2d(self.channels, self.channels, 1, bias=False)
+        for conv in self.sides:
+            nn.init.kaiming_normal_(conv.weight)  # type: ignore[arg-type]
+        nn.init.xavier_uniform_(self.merge.weight, gain=4)
+
+    def train(self, mode: bool = True) -> AffinityNet:
+        """Training mode for all but the batch norms, which keep their statistics (authors' code)."""
+        super().train(mode)
+        freeze_batch_norm(self)
+        return self
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> (B, 448, ceil(H / stride), ceil(W / stride)) features."""
+        levels = self.backbone(pixels)[-len(SIDE_CHANNELS) :]
+        size = levels[-1].shape[-2:]
+        sides = []
+        for level, conv in zip(levels, self.sides, strict=True):
+            side = F.elu(conv(level))
+            if side.shape[-2:] != size:
+                side = F.interpolate(side, size, mode="bilinear", align_corners=False)
+            sides.append(side)
+        return F.elu(self.merge(torch.cat(sides, dim=1)))

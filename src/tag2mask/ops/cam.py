@@ -1,0 +1,108 @@
+"""Class activation maps and the background score (Ahn & Kwak, CVPR 2018, section 3.1; Zhou et al., CVPR 2016)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tag2mask.checks import check_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NORMALISER_FLOOR = 1e-5
+
+
+def class_activation_maps(features: Tensor, weights: Tensor) -> Tensor:
+    """M_c(x) = w_c . f(x), cut off at zero.
+
+    Args:
+        features: (B, D, h, w) the feature map in front of global average pooling.
+        weights: (C, D) the linear layer that turns pooled features into class logits.
+
+    Returns:
+        (B, C, h, w), >= 0.
+    """
+    known = check_shape("features", features, "B D h w")
+    check_shape("weights", weights, "C D", D=known["D"])
+    return F.conv2d(features, weights[:, :, None, None]).relu()
+
+
+def merge_views(views: Sequence[Tensor], mirrored: Sequence[bool], size: tuple[int, int]) -> Tensor:
+    """Bring maps of several scales and mirror images of one image to one size and add them up.
+
+    Args:
+        views: each (K, h_i, w_i), >= 0.
+        mirrored: for each view whether the image was mirrored left to right.
+        size: (height, width) of the result.
+
+    Returns:
+        (K, height, width), >= 0.
+    """
+    if not views or len(views) != len(mirrored):
+        raise ValueError(
+            f"merge_views: expected at least one view and a flag for each, got {len(views)} and {len(mirrored)}."
+        )
+    merged = views[0].new_zeros((views[0].shape[0], *size))
+    if merged.numel() == 0:
+        return merged
+    for view, flip in zip(views, mirrored, strict=True):
+        upright = view.flip(-1) if flip else view
+        merged = merged + F.interpolate(upright[None], size, mode="bilinear", align_corners=False)[0]
+    return merged
+
+
+def normalise_maps(maps: Tensor) -> Tensor:
+    """Divide each map by its own maximum (+1e-5), so that every class reaches (almost) 1.
+
+    Args:
+        maps: (K, h, w), >= 0.
+
+    Returns:
+        (K, h, w) in [0, 1].
+    """
+    check_shape("maps", maps, "K h w")
+    if maps.shape[0] == 0:
+        return maps
+    return maps / (maps.amax(dim=(-2, -1), keepdim=True) + _NORMALISER_FLOOR)
+
+
+def background_scores(cams: Tensor, alpha: float) -> Tensor:
+    """M_bg(x) = (1 - max_c M_c(x)) ** alpha.
+
+    A larger alpha leaves less background: an object wins where its score beats this one, which for
+    alpha 1, 4, 16, 64 happens above scores of 0.5, 0.28, 0.12, 0.05.
+
+    Args:
+        cams: (K, H, W) in [0, 1]; K = 0 means that the image shows no class.
+        alpha: > 0.
+
+    Returns:
+        (H, W) in [0, 1]; all ones if K = 0.
+
+    Example:
+        >>> background_scores(torch.tensor([[[0.0, 0.5, 1.0]]]), alpha=2)
+        tensor([[1.0000, 0.2500, 0.0000]])
+    """
+    check_shape("cams", cams, "K H W")
+    if not alpha > 0:
+        raise ValueError(f"alpha: expected a number above 0, got {alpha}.")
+    if cams.shape[0] == 0:
+        return cams.new_ones(cams.shape[1:])
+    return (1 - cams.amax(dim=0)).clamp(min=0) ** alpha
+
+
+def with_background(cams: Tensor, alpha: float) -> Tensor:
+    """Put the background score in front of the class maps.
+
+    Args:
+        cams: (K, H, W) in [0, 1].
+        alpha: see `background_scores`.
+
+    Returns:
+        (1 + K, H, W) in [0, 1]; channel 0 is the background.
+    """
+    return torch.cat([background_scores(cams, alpha)[None], cams])

@@ -1,0 +1,47 @@
+"""Seeds: pixels that are sure enough to learn affinities from (Ahn & Kwak, CVPR 2018, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tag2mask.checks import check_shape
+from tag2mask.records import BACKGROUND, IGNORE, labels_from_class_ids
+
+
+def labels_of_scores(scores: Tensor, class_ids: Tensor) -> Tensor:
+    """The label with the highest score of every pixel.
+
+    Args:
+        scores: (1 + K, H, W); channel 0 is the background.
+        class_ids: (K,) int64; only these classes can appear.
+
+    Returns:
+        (H, W) int64 labels.
+
+    Example:
+        >>> labels_of_scores(torch.tensor([[[0.2, 0.9]], [[0.8, 0.1]]]), torch.tensor([6]))
+        tensor([[7, 0]])
+    """
+    check_shape("scores", scores, "channels H W", channels=len(class_ids) + 1)
+    labels = torch.cat([class_ids.new_full((1,), BACKGROUND), labels_from_class_ids(class_ids)])
+    return labels.to(scores.device)[scores.argmax(dim=0)]
+
+
+def seed_labels(low: Tensor, high: Tensor, class_ids: Tensor) -> Tensor:
+    """Background at the low alpha is unsure, background at the high alpha is sure, the rest is its class.
+
+    A low alpha leaves much background, so what is an object even there is surely one; a high alpha leaves
+    little, so what is background even there is surely background, and this rule comes last.
+
+    Args:
+        low: (1 + K, H, W) scores at the low alpha; channel 0 is the background.
+        high: (1 + K, H, W) scores at the high alpha.
+        class_ids: (K,) int64.
+
+    Returns:
+        (H, W) int64: 0, 1..C, IGNORE. All background if K = 0.
+    """
+    seeds = labels_of_scores(low, class_ids)
+    seeds = torch.where(seeds == BACKGROUND, IGNORE, seeds)
+    return torch.where(labels_of_scores(high, class_ids) == BACKGROUND, BACKGROUND, seeds)

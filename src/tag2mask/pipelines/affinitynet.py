@@ -1,0 +1,261 @@
+"""AffinityNet from tags to a segmentation network, on one screen (Ahn & Kwak, CVPR 2018)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tag2mask.data.dataset import unreadable, without
+from tag2mask.data.store import RunFolder, plain
+from tag2mask.ops.crf import CrfSettings
+from tag2mask.progress import progress_bar
+from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
+from tag2mask.stages.s2_localize import LocalizeSettings, make_cams
+from tag2mask.stages.s3_seed import SeedSettings, make_seeds
+from tag2mask.stages.s4_affinity import AffinitySettings, train_affinity
+from tag2mask.stages.s5_walk import WalkSettings, walk_masks
+from tag2mask.stages.s6_segment import SegmentSettings, train_segmenter
+from tag2mask.training import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tag2mask.data.dataset import TagDataset
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AffinityNetSettings:
+    """The settings of every stage. The defaults suit a GPU, ImageNet weights and photographs.
+
+    Args:
+        classify: stage 1.
+        localize: stage 2.
+        seed: stage 3.
+        affinity: stage 4.
+        walk: stage 5.
+        segment: stage 6.
+        crf: the dense CRF of stages 3 and 5.
+    """
+
+    classify: ClassifySettings = field(default_factory=ClassifySettings)
+    localize: LocalizeSettings = field(default_factory=LocalizeSettings)
+    seed: SeedSettings = field(default_factory=SeedSettings)
+    affinity: AffinitySettings = field(default_factory=AffinitySettings)
+    walk: WalkSettings = field(default_factory=WalkSettings)
+    segment: SegmentSettings = field(default_factory=SegmentSettings)
+    crf: CrfSettings = field(default_factory=CrfSettings)
+
+    @classmethod
+    def paper(cls) -> AffinityNetSettings:
+        """The published recipe, with fixed alphas, beta and t."""
+        return cls(
+            ClassifySettings.paper(),
+            LocalizeSettings.paper(),
+            SeedSettings.paper(),
+            AffinitySettings.paper(),
+            WalkSettings.paper(),
+            SegmentSettings.paper(),
+            CrfSettings.paper(),
+        )
+
+    @classmethod
+    def quick(cls, image_side: int = 320, images: int = 400) -> AffinityNetSettings:
+        """Small nets from scratch on a CPU, minutes instead of days.
+
+        Args:
+            image_side: typical long side of the images in pixels; larger ones are shrunk to it.
+            images: how many there are; small sets get more epochs.
+        """
+        return cls(
+            ClassifySettings.quick(image_side, images),
+            LocalizeSettings.quick(image_side),
+            SeedSettings.quick(image_side),
+            AffinitySettings.quick(images),
+            WalkSettings.quick(image_side),
+            SegmentSettings.quick(image_side, images),
+            # The published widths are meant for photographs of 500 pixels.
+            CrfSettings(gaussian_sxy=3.0 * image_side / 500, bilateral_sxy=80.0 * image_side / 500),
+        )
+
+    @classmethod
+    def quick_for(cls, data: TagDataset) -> AffinityNetSettings:
+        """`quick` with the image size and the number of images of a data set.
+
+        Args:
+            data: up to 20 of its images are decoded.
+        """
+        step = max(1, len(data.names) // 20)
+        sides = sorted(max(data[name].size) for name in data.names[::step])
+        return cls.quick(max(64, min(320, sides[len(sides) // 2])), len(data.names))
+
+
+def run_affinitynet(
+    data: TagDataset,
+    run: str | Path | RunFolder,
+    settings: AffinityNetSettings | None = None,
+    *,
+    runtime: Runtime | None = None,
+    strict: bool = False,
+    **facts: Any,
+) -> RunFolder:
+    """Image tags to pixel masks and a segmentation network.
+
+    Finished stages with unchanged settings and inputs are not run again; a killed run goes on where it stopped.
+
+    Args:
+        data: images and tags.
+        run: the run folder, or where it shall be.
+        settings: of every stage.
+        runtime: device, precision and seed.
+        strict: an image that cannot be read is an error; otherwise it is reported and left out.
+        facts: more for ``run.json``.
+
+    Returns:
+        The run folder: ``.masks``, ``.predictions``, ``.seeds``, ``.cams`` ...
+
+    Raises:
+        ValueError: for an empty set, a set without any tag, unreadable images if strict, or settings that do not fit.
+    """
+    settings = settings or AffinityNetSettings()
+    runtime = runtime or Runtime()
+    run = run if isinstance(run, RunFolder) else RunFolder(run)
+    data = prepare(data, run, settings, runtime, strict=strict, **facts)
+
+    classifier = train_classifier(data, run, settings.classify, runtime=runtime)
+    cams = make_cams(data, classifier, run, settings.localize, runtime=runtime)
+    scores = make_seeds(data, cams, run, settings.seed, crf=settings.crf)
+    affinity_net = train_affinity(data, scores, run, settings.affinity, runtime=runtime)
+    masks = walk_masks(
+        data,
+        cams,
+        affinity_net,
+        run,
+        settings.walk,
+        affinity=settings.affinity,
+        crf=settings.crf,
+        runtime=runtime,
+    )
+    train_segmenter(data, masks, run, settings.segment, runtime=runtime)
+    return run
+
+
+def prepare(
+    data: TagDataset,
+    run: RunFolder,
+    settings: AffinityNetSettings,
+    runtime: Runtime,
+    *,
+    strict: bool,
+    **facts: Any,
+) -> TagDataset:
+    """Look at everything that could stop a run hours later, and write ``run.json``.
+
+    Returns:
+        The data less the images that cannot be read.
+
+    Raises:
+        ValueError: see `run_affinitynet`.
+    """
+    digest = data.digest()
+    known = run.record() if (run.path / "run.json").is_file() else {}
+    if known.get("digest") == digest and "skipped" in known:
+        broken = dict(known["skipped"])
+    else:
+        names = (*data.names, *data.val_names)
+        with progress_bar("reading every image once", len(names)) as advance:
+            broken = unreadable(data, names, lambda _done, _total: advance(1, ""))
+    if broken and strict:
+        raise ValueError(
+            f"{len(broken)} image(s) cannot be read, the first: {next(iter(broken.values()))} "
+            "Mend or remove them, or run without --strict to leave them out."
+        )
+    for message in broken.values():
+        logger.warning("left out: %s", message)
+    data = without(data, broken) if broken else data
+    if not data.names:
+        raise ValueError("no image to train on: expected at least one readable image with a row of tags.")
+    if not any(bool(data.tags(name).any()) for name in data.names):
+        raise ValueError("no image has a tag: expected at least one. Without tags there is nothing to learn.")
+    run.write_record(
+        class_names=list(data.class_names),
+        names=list(data.names),
+        val_names=list(data.val_names),
+        digest=digest,
+        skipped=broken,
+        seed=runtime.seed,
+        settings=plain_settings(settings),
+        precision=runtime.precision,
+        device=str(runtime.device),
+        versions=versions(),
+        **facts,
+    )
+    return data
+
+
+def plain_settings(settings: AffinityNetSettings) -> dict[str, Any]:
+    """The settings by stage, as JSON values."""
+    return {name: plain(getattr(settings, name)) for name in AffinityNetSettings.__dataclass_fields__}
+
+
+def versions() -> dict[str, str]:
+    """The versions of what a run's numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("tag2mask", "torch", "torchvision", "timm", "numpy", "numba", "lightning-fabric"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def change_settings(settings: AffinityNetSettings, changes: Sequence[str]) -> AffinityNetSettings:
+    """Replace single fields, given as ``stage.field=value``.
+
+    Args:
+        settings: left as they are.
+        changes: for example ``["seed.alpha_object=4", "classify.backbone=resnet34"]``; the value is read as JSON,
+            and as plain text where it is none.
+
+    Raises:
+        ValueError: if there is no such stage or field, or the value has another type.
+    """
+    for change in changes:
+        place, equals, text = change.partition("=")
+        stage, _, name = place.partition(".")
+        part = getattr(settings, stage, None) if stage in AffinityNetSettings.__dataclass_fields__ else None
+        if not equals or part is None or name not in type(part).__dataclass_fields__:
+            stages = ", ".join(AffinityNetSettings.__dataclass_fields__)
+            known = f" {stage} has: {', '.join(type(part).__dataclass_fields__)}." if part is not None else ""
+            raise ValueError(
+                f"setting {change!r}: expected STAGE.FIELD=VALUE with one of the stages {stages}.{known}"
+            )
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        settings = replace(
+            settings, **{stage: replace(part, **{name: _like(getattr(part, name), value, change)})}
+        )
+    return settings
+
+
+def _like(old: Any, value: Any, change: str) -> Any:
+    """The new value in the type of the old one."""
+    if isinstance(old, tuple) and isinstance(value, list):
+        return tuple(value)
+    if isinstance(old, bool) or isinstance(value, bool):
+        fits = isinstance(old, bool) and isinstance(value, bool)
+    elif isinstance(old, (int, float)) or old == "auto":
+        fits = isinstance(value, (int, float)) or value == "auto"
+    else:
+        fits = isinstance(value, type(old))
+    if not fits:
+        raise ValueError(f"setting {change!r}: expected a value like {old!r}, got {value!r}.")
+    return type(old)(value) if isinstance(old, (int, float)) and not isinstance(value, str) else value

@@ -1,0 +1,162 @@
+"""Images and tags -> classifier weights (Ahn & Kwak, CVPR 2018, section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.data import Dataset
+
+from tag2mask.data.transforms import padded_view, random_window
+from tag2mask.nets.backbones import Backbone, to_channels_last
+from tag2mask.nets.classifier import CamClassifier
+from tag2mask.ops.losses import tag_loss
+from tag2mask.records import TaggedBatch
+from tag2mask.training import Runtime, Schedule, epoch_batches, fit
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tag2mask.data.dataset import TagDataset
+    from tag2mask.data.store import RunFolder
+
+STAGE = "01_classify"
+
+
+@dataclass(frozen=True)
+class ClassifySettings(Schedule):
+    """How the multi-label classifier is trained.
+
+    Args:
+        backbone: any timm name.
+        pretrained: start from timm's ImageNet weights.
+        output_stride: of the backbone (paper: 8).
+        dropout: in front of the linear layer (authors' code: 0.5).
+        long_side: smallest and largest long side of a training view in pixels (authors: 256 to 512).
+        crop: side of a training view in pixels, zero-padded (authors: 448).
+        jitter: brightness, contrast, saturation, hue (authors: .3, .3, .3, .1).
+    """
+
+    epochs: int = 15
+    batch_size: int = 16
+    rate: float = 0.01
+    new_factor: float = 10.0
+    bias_factor: float = 2.0
+    backbone: str = "resnet50"
+    pretrained: bool = True
+    output_stride: int = 16
+    dropout: float = 0.5
+    long_side: tuple[int, int] = (256, 512)
+    crop: int = 448
+    jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
+
+    @classmethod
+    def paper(cls) -> ClassifySettings:
+        """The published recipe; its momentum is the authors' 5e-4, which goes with a rate of 0.1 (PAPERS A8)."""
+        return cls(rate=0.1, momentum=5e-4, output_stride=8)
+
+    @classmethod
+    def quick(cls, image_side: int = 320, images: int = 400) -> ClassifySettings:
+        """A small net from scratch on a CPU.
+
+        Args:
+            image_side: typical long side of the images in pixels.
+            images: how many there are; small sets get more epochs.
+        """
+        return cls(
+            epochs=max(10, min(60, round(16000 / max(1, images)))),
+            rate=2e-3,
+            optimizer="adamw",
+            weight_decay=0.05,
+            warmup=0.1,
+            new_factor=1.0,
+            bias_factor=1.0,
+            backbone="resnet18",
+            pretrained=False,
+            output_stride=16,
+            long_side=(round(image_side * 0.75), round(image_side * 1.25)),
+            crop=crop_side(image_side),
+        )
+
+
+def crop_side(image_side: int) -> int:
+    """The side of a quick training view: three quarters of the long side, a multiple of 16, at least 64."""
+    return max(64, round(image_side * 0.75 / 16) * 16)
+
+
+class TaggedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
+    """Random views of tagged images, looked up by (epoch, index)."""
+
+    def __init__(
+        self, data: TagDataset, settings: ClassifySettings, backbone: Backbone, runtime: Runtime
+    ) -> None:
+        self.data, self.settings, self.backbone, self.runtime = data, settings, backbone, runtime
+
+    def __len__(self) -> int:
+        return len(self.data.names)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[str, Tensor, Tensor]:
+        epoch, index = place
+        image = self.data[self.data.names[index]]
+        with self.runtime.seeded(STAGE, "view", epoch, image.name):
+            window = random_window(image.size, self.settings.long_side, self.settings.crop)
+            pixels = padded_view(
+                image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std
+            )
+        return image.name, pixels, image.tags
+
+
+def collate_tagged(items: list[tuple[str, Tensor, Tensor]]) -> TaggedBatch:
+    """Stack views into a batch."""
+    names, pixels, tags = zip(*items, strict=True)
+    return TaggedBatch(tuple(names), torch.stack(pixels), torch.stack(tags))
+
+
+def build_classifier(settings: ClassifySettings, num_classes: int, runtime: Runtime) -> CamClassifier:
+    """An untrained classifier; its random weights follow from the seed."""
+    with runtime.seeded(STAGE, "weights"):
+        backbone = Backbone(settings.backbone, settings.output_stride, settings.pretrained)
+        net = CamClassifier(backbone, num_classes, settings.dropout)
+    to_channels_last(net)
+    return net
+
+
+def train_classifier(
+    data: TagDataset, run: RunFolder, settings: ClassifySettings, *, runtime: Runtime
+) -> CamClassifier:
+    """Train the classifier, or load it if this was done before.
+
+    Args:
+        data: tagged images; images without tags take part as pure background.
+        run: where the weights go.
+        settings: how.
+        runtime: where.
+
+    Returns:
+        The trained classifier.
+    """
+    stage = run.open_stage(STAGE, settings)
+    if stage.finished:
+        from dataclasses import replace  # noqa: PLC0415
+
+        net = build_classifier(replace(settings, pretrained=False), len(data.class_names), runtime)
+        net.load_state_dict(stage.load_weights())
+        return net
+    net = build_classifier(settings, len(data.class_names), runtime)
+    views = TaggedViews(data, settings, net.backbone, runtime)
+    batches, steps = epoch_batches(views, collate_tagged, settings, runtime, STAGE)
+
+    def loss(model: nn.Module, batch: TaggedBatch) -> dict[str, Tensor]:
+        device = runtime.device
+        pixels = batch.pixels.to(device, memory_format=torch.channels_last)
+        return {"tags": tag_loss(model(pixels), batch.tags.to(device))}
+
+    fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=stage)
+    stage.save_weights(net.state_dict())
+    stage.finish(
+        f"{settings.backbone}, {settings.epochs} epochs, loss {fitted.history['loss'][-1][1]:.4f}",
+        items=len(data.names) * settings.epochs,
+        curves=fitted.history,
+    )
+    return net

@@ -1,0 +1,114 @@
+"""Images and classifier -> class activation maps (Ahn & Kwak, CVPR 2018, section 3.1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from tag2mask.data.artefacts import write_cams
+from tag2mask.data.transforms import limit_long_side, normalise, resize_image
+from tag2mask.ops.cam import merge_views, normalise_maps
+from tag2mask.progress import track
+from tag2mask.records import Cams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tag2mask.data.dataset import TagDataset
+    from tag2mask.data.store import Artefacts, RunFolder
+    from tag2mask.nets.classifier import CamClassifier
+    from tag2mask.records import TaggedImage
+    from tag2mask.training import Runtime
+
+STAGE = "02_localize"
+
+
+@dataclass(frozen=True)
+class LocalizeSettings:
+    """How class activation maps are made.
+
+    Args:
+        scales: sizes of the views relative to the image, each also mirrored (paper: 1, 0.5, 1.5, 2).
+        max_side: images with a longer side are shrunk to it first; 0 means never. Bounds time and memory.
+        map_stride: image pixels per cell of the kept maps; the maps are smooth, so 4 loses nothing.
+    """
+
+    scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
+    max_side: int = 1024
+    map_stride: int = 4
+
+    @classmethod
+    def paper(cls) -> LocalizeSettings:
+        """The published views; the maps are kept at full size."""
+        return cls(max_side=0, map_stride=1)
+
+    @classmethod
+    def quick(cls, image_side: int = 320) -> LocalizeSettings:
+        """For a CPU.
+
+        Args:
+            image_side: typical long side of the images in pixels.
+        """
+        return cls(scales=(1.0, 1.5, 2.0), max_side=image_side, map_stride=2 if image_side < 200 else 4)
+
+
+def make_cams(
+    data: TagDataset,
+    classifier: CamClassifier,
+    run: RunFolder,
+    settings: LocalizeSettings,
+    *,
+    runtime: Runtime,
+) -> Artefacts[Cams]:
+    """Make the maps of every image, or find them made.
+
+    Args:
+        data: tagged images.
+        classifier: of `train_classifier`.
+        run: where the maps go.
+        settings: how.
+        runtime: where.
+
+    Returns:
+        The maps, read from disk when asked for.
+    """
+    stage = run.open_stage(STAGE, settings, after=("01_classify",))
+    if stage.finished:
+        return run.cams
+    with runtime.inference(classifier):
+        for name in track(stage.missing([f"maps/{name}" for name in data.names], ".npz"), STAGE):
+            image = data[name.removeprefix("maps/")]
+            write_cams(stage.file(name, ".npz"), image_cams(image, classifier, settings, runtime))
+    stage.finish(f"maps of {len(data.names)} images at {len(settings.scales)} scales", items=len(data.names))
+    return run.cams
+
+
+def image_cams(
+    image: TaggedImage, classifier: CamClassifier, settings: LocalizeSettings, runtime: Runtime
+) -> Cams:
+    """The maps of one image; call inside ``runtime.inference(classifier)``.
+
+    Args:
+        image: with its tags.
+        classifier: in evaluation mode.
+        settings: how.
+        runtime: where.
+    """
+    size = limit_long_side(image.size, settings.max_side)
+    kept = tuple(math.ceil(side / settings.map_stride) for side in size)
+    class_ids = image.class_ids
+    if len(class_ids) == 0:
+        return Cams(image.name, class_ids, torch.zeros((0, *kept)), image.size)
+    views: list[Tensor] = []
+    for scale in settings.scales:
+        scaled = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+        pixels = normalise(
+            resize_image(image.pixels, scaled), classifier.backbone.mean, classifier.backbone.std
+        )
+        both = torch.stack([pixels, pixels.flip(-1)]).to(runtime.device, memory_format=torch.channels_last)
+        views += list(classifier.cams(both)[:, class_ids].float().cpu())
+    merged = merge_views(views, [False, True] * len(settings.scales), (kept[0], kept[1]))
+    return Cams(image.name, class_ids, normalise_maps(merged), image.size)

@@ -1,0 +1,136 @@
+"""Maps and dense CRF -> seeds: sure object, sure background, unsure (Ahn & Kwak, CVPR 2018, section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+
+from tag2mask.data.artefacts import write_labels, write_scores
+from tag2mask.data.transforms import limit_long_side, resize_image
+from tag2mask.ops.cam import with_background
+from tag2mask.ops.crf import CrfSettings, DenseCrf
+from tag2mask.ops.seeds import labels_of_scores, seed_labels
+from tag2mask.progress import track
+from tag2mask.records import SeedScores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from tag2mask.data.dataset import TagDataset
+    from tag2mask.data.store import Artefacts, RunFolder
+    from tag2mask.records import Cams, TaggedImage
+
+STAGE = "03_seed"
+
+
+@dataclass(frozen=True)
+class SeedSettings:
+    """Which pixels become seeds. The background score is (1 - max CAM) ** alpha.
+
+    Args:
+        alpha_object: an object must beat the background at this exponent (paper and authors: 4).
+        alpha_background: the background must beat every object even at this one (paper: 24, authors: 32).
+        max_side: images with a longer side are shrunk to it for the CRF; 0 means never. Bounds time and memory.
+        score_stride: image pixels per cell of the kept score maps.
+    """
+
+    alpha_object: float | Literal["auto"] = "auto"
+    alpha_background: float | Literal["auto"] = "auto"
+    max_side: int = 1024
+    score_stride: int = 4
+
+    @classmethod
+    def paper(cls) -> SeedSettings:
+        """The published exponents, at full size."""
+        return cls(alpha_object=4.0, alpha_background=24.0, max_side=0, score_stride=1)
+
+    @classmethod
+    def quick(cls, image_side: int = 320) -> SeedSettings:
+        """For a CPU.
+
+        Args:
+            image_side: typical long side of the images in pixels.
+        """
+        return cls(max_side=image_side, score_stride=2 if image_side < 200 else 4)
+
+
+def refined_scores(crf: DenseCrf, cams: Cams, alpha: float, size: tuple[int, int]) -> Tensor:
+    """Maps with a background at one alpha, refined by the CRF: (1 + K, H, W) float32 in [0, 1]."""
+    maps = F.interpolate(cams.scores[None], size, mode="bilinear", align_corners=False)[0]
+    scores = with_background(maps, alpha)
+    probabilities = scores / scores.sum(dim=0)
+    return torch.from_numpy(crf.refine(probabilities.numpy()))
+
+
+def image_for_crf(image: TaggedImage, max_side: int) -> np.ndarray:
+    """(H, W, 3) uint8 at the size at which the CRF works."""
+    small = resize_image(image.pixels, limit_long_side(image.size, max_side))
+    return small.permute(1, 2, 0).contiguous().numpy()
+
+
+def image_seeds(
+    image: TaggedImage, cams: Cams, alphas: tuple[float, float], settings: SeedSettings, crf: CrfSettings
+) -> tuple[SeedScores, Tensor, Tensor]:
+    """One image: kept scores, seeds (H, W) and CAM + CRF labels (H, W), both int64."""
+    if len(cams.class_ids) == 0:
+        kept = tuple(math.ceil(side / settings.score_stride) for side in image.size)
+        blank = torch.ones((1, *kept))
+        background = torch.zeros(image.size, dtype=torch.int64)
+        return SeedScores(image.name, cams.class_ids, blank, blank), background, background
+    small = image_for_crf(image, settings.max_side)
+    size = (small.shape[0], small.shape[1])
+    field = DenseCrf(small, crf)
+    low, high = (refined_scores(field, cams, alpha, size) for alpha in alphas)
+    seeds = seed_labels(low, high, cams.class_ids)
+    refined = labels_of_scores(low, cams.class_ids)
+    kept = tuple(math.ceil(side / settings.score_stride) for side in size)
+    pooled = (F.interpolate(maps[None], kept, mode="area")[0].clamp(0, 1) for maps in (low, high))
+    full = [resize_labels(labels, image.size) for labels in (seeds, refined)]
+    return SeedScores(image.name, cams.class_ids, *pooled), full[0], full[1]
+
+
+def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """(h, w) -> (H, W) labels, nearest."""
+    if tuple(labels.shape) == size:
+        return labels
+    return F.interpolate(labels[None, None].float(), size, mode="nearest-exact")[0, 0].long()
+
+
+def make_seeds(
+    data: TagDataset, cams: Artefacts[Cams], run: RunFolder, settings: SeedSettings, *, crf: CrfSettings
+) -> Artefacts[SeedScores]:
+    """Make the seeds of every image, or find them made.
+
+    Args:
+        data: images.
+        cams: of `make_cams`.
+        run: where the seeds go.
+        settings: how.
+        crf: kernels of the dense CRF.
+
+    Returns:
+        The CRF-refined maps at both alphas, read from disk when asked for; ``run.seeds`` has the labels.
+    """
+    stage = run.open_stage(STAGE, (settings, crf), after=("02_localize",))
+    if stage.finished:
+        return run.seed_scores
+    alphas = (float(settings.alpha_object), float(settings.alpha_background))
+    classes = len(data.class_names)
+    for name in track(stage.missing([f"scores/{name}" for name in data.names], ".npz"), STAGE):
+        image = data[name.removeprefix("scores/")]
+        scores, seeds, refined = image_seeds(image, cams[image.name], alphas, settings, crf)
+        write_labels(stage.file(f"seeds/{image.name}", ".png"), seeds, classes)
+        write_labels(stage.file(f"crf/{image.name}", ".png"), refined, classes)
+        # Last, because this file says that the image is done.
+        write_scores(stage.file(name, ".npz"), scores)
+    stage.finish(
+        f"seeds of {len(data.names)} images, alpha {alphas[0]:g} and {alphas[1]:g}",
+        items=len(data.names),
+        chosen={"alpha_object": alphas[0], "alpha_background": alphas[1]},
+    )
+    return run.seed_scores

@@ -1,0 +1,240 @@
+"""Images and seeds -> AffinityNet weights (Ahn & Kwak, CVPR 2018, section 3.3)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset
+
+from tag2mask.data.transforms import cut_window, fit_long_side, padded_view, random_window
+from tag2mask.nets.affinity_net import AffinityNet
+from tag2mask.nets.backbones import Backbone, frozen_parameters, to_channels_last
+from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets
+from tag2mask.ops.losses import pair_loss
+from tag2mask.ops.seeds import seed_labels
+from tag2mask.records import IGNORE, LabelledBatch
+from tag2mask.training import Runtime, Schedule, epoch_batches, fit
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tag2mask.data.dataset import TagDataset
+    from tag2mask.data.store import Artefacts, RunFolder
+    from tag2mask.records import SeedScores
+
+STAGE = "04_affinity"
+
+
+@dataclass(frozen=True)
+class AffinitySettings(Schedule):
+    """How AffinityNet is trained, and at which resolution it and the walk work.
+
+    Args:
+        backbone: any timm name.
+        start_from: weights to begin with: ``imagenet`` (paper) or those of the ``classifier``, which must then
+            have the same backbone.
+        output_stride: image pixels per cell (paper: 8).
+        cells: cells along an image's longer side; images are enlarged (or shrunk) until they have as many, 0
+            keeps their size. A typical object spans a fifth to a quarter of a photograph, so 40 makes it at
+            least 8 cells wide; a 500-pixel photograph at stride 8 has 62. With fewer cells an object is hardly
+            larger than the reach of its pairs, and the walk leaks.
+        radius: pairs are closer than this, in cells (paper: 5).
+        crop: cells along the side of a training view (authors: 448 / 8 = 56).
+        without_last: how many of the backbone's deepest levels to leave out (paper: 0). At stride 8 the last level
+            of a ResNet takes three quarters of the time.
+        frozen_levels: feature levels whose weights stay as they are (authors freeze the first ones).
+        jitter: brightness, contrast, saturation, hue (authors: .3, .3, .3, .1).
+    """
+
+    epochs: int = 8
+    batch_size: int = 8
+    rate: float = 1e-3
+    new_factor: float = 10.0
+    bias_factor: float = 2.0
+    backbone: str = "resnet50"
+    start_from: Literal["classifier", "imagenet"] = "imagenet"
+    output_stride: int = 8
+    cells: int = 62
+    radius: int = 5
+    crop: int = 56
+    without_last: int = 0
+    frozen_levels: int = 2
+    jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
+
+    @classmethod
+    def paper(cls) -> AffinitySettings:
+        """The published recipe; its momentum is the authors' 5e-4, which goes with a rate of 0.01 (PAPERS A8)."""
+        return cls(rate=0.01, momentum=5e-4, cells=0)
+
+    @classmethod
+    def quick(cls, images: int = 400) -> AffinitySettings:
+        """A small net that starts from the classifier's weights, on a CPU.
+
+        Args:
+            images: how many there are; small sets get more epochs.
+        """
+        return cls(
+            epochs=max(2, min(8, round(1600 / max(1, images)))),
+            rate=1e-3,
+            optimizer="adamw",
+            weight_decay=0.05,
+            new_factor=1.0,
+            bias_factor=1.0,
+            backbone="resnet18",
+            start_from="classifier",
+            cells=40,
+            crop=32,
+        )
+
+
+class SeedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
+    """Random views of images with the seeds of their cells, looked up by (epoch, index)."""
+
+    def __init__(
+        self,
+        data: TagDataset,
+        scores: Artefacts[SeedScores],
+        settings: AffinitySettings,
+        backbone: Backbone,
+        runtime: Runtime,
+    ) -> None:
+        self.data, self.scores, self.settings = data, scores, settings
+        self.backbone, self.runtime = backbone, runtime
+
+    def __len__(self) -> int:
+        return len(self.data.names)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[str, Tensor, Tensor]:
+        epoch, index = place
+        image = self.data[self.data.names[index]]
+        scores = self.scores[image.name]
+        stride = self.settings.output_stride
+        size = working_size(image.size, self.settings)
+        with self.runtime.seeded(STAGE, "view", epoch, image.name):
+            window = random_window(size, (max(size), max(size)), self.settings.crop * stride)
+            window = replace(window, factor=max(size) / max(image.size))
+            pixels = padded_view(
+                image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std
+            )
+        both = torch.cat([scores.low, scores.high])
+        whole = F.interpolate(both[None], image.size, mode="bilinear", align_corners=False)[0]
+        cells = F.avg_pool2d(cut_window(whole, window, fill=-1.0)[None], stride)[0]
+        low, high = cells.chunk(2)
+        labels = seed_labels(low, high, scores.class_ids)
+        # Both maps sum to 1 inside the image; a cell with less has pixels outside it, and is unsure.
+        labels[cells.sum(dim=0) < 1.99] = IGNORE
+        return image.name, pixels, labels
+
+
+def working_size(size: tuple[int, int], settings: AffinitySettings) -> tuple[int, int]:
+    """The size in pixels at which AffinityNet sees an image.
+
+    Args:
+        size: (height, width) of the image.
+        settings: with its cells and stride.
+    """
+    return fit_long_side(size, settings.cells * settings.output_stride) if settings.cells else size
+
+
+def grid_size(size: tuple[int, int], settings: AffinitySettings) -> tuple[int, int]:
+    """The size in cells of an image's affinity map."""
+    height, width = working_size(size, settings)
+    return math.ceil(height / settings.output_stride), math.ceil(width / settings.output_stride)
+
+
+def collate_labelled(items: list[tuple[str, Tensor, Tensor]]) -> LabelledBatch:
+    """Stack views into a batch."""
+    names, pixels, labels = zip(*items, strict=True)
+    return LabelledBatch(tuple(names), torch.stack(pixels), torch.stack(labels))
+
+
+def build_affinity_net(settings: AffinitySettings, run: RunFolder, runtime: Runtime) -> AffinityNet:
+    """AffinityNet with the weights that its training starts from.
+
+    Raises:
+        ValueError: if it shall start from a classifier with another backbone.
+    """
+    with runtime.seeded(STAGE, "weights"):
+        backbone = Backbone(
+            settings.backbone,
+            settings.output_stride,
+            pretrained=settings.start_from == "imagenet",
+            without_last=settings.without_last,
+        )
+        net = AffinityNet(backbone)
+    if settings.start_from == "classifier":
+        load_classifier_backbone(backbone, run, STAGE)
+    to_channels_last(net)
+    return net
+
+
+def load_classifier_backbone(backbone: Backbone, run: RunFolder, stage: str) -> None:
+    """Give a backbone the weights of the run's classifier.
+
+    Raises:
+        ValueError: if they do not fit.
+    """
+    weights = run.weights("01_classify")
+    prefix = "backbone."
+    own = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
+    own = {name: value for name, value in own.items() if name in backbone.state_dict()}
+    try:
+        backbone.load_state_dict(own)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{stage}: expected the classifier's backbone to be {backbone.name!r} too, its weights do not fit. "
+            "Use the same backbone for both, or start from 'imagenet'."
+        ) from error
+
+
+def train_affinity(
+    data: TagDataset,
+    scores: Artefacts[SeedScores],
+    run: RunFolder,
+    settings: AffinitySettings,
+    *,
+    runtime: Runtime,
+) -> AffinityNet:
+    """Train AffinityNet on pairs of sure pixels, or load it if this was done before.
+
+    Args:
+        data: images.
+        scores: CRF-refined maps at both alphas, of `make_seeds`.
+        run: where the weights go.
+        settings: how.
+        runtime: where.
+
+    Returns:
+        The trained net.
+    """
+    stage = run.open_stage(STAGE, settings, after=("01_classify", "03_seed"))
+    if stage.finished:
+        net = AffinityNet(Backbone(settings.backbone, settings.output_stride, False, settings.without_last))
+        net.load_state_dict(stage.load_weights())
+        to_channels_last(net)
+        return net
+    net = build_affinity_net(settings, run, runtime)
+    for parameter in frozen_parameters(net.backbone, settings.frozen_levels):
+        parameter.requires_grad_(False)
+    views = SeedViews(data, scores, settings, net.backbone, runtime)
+    batches, steps = epoch_batches(views, collate_labelled, settings, runtime, STAGE)
+    offsets = half_disc_offsets(settings.radius)
+
+    def loss(model: nn.Module, batch: LabelledBatch) -> dict[str, Tensor]:
+        features = model(batch.pixels.to(runtime.device, memory_format=torch.channels_last))
+        targets = pair_targets(batch.labels.to(runtime.device), offsets)
+        return pair_loss(pair_affinity(features, offsets), targets)
+
+    fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=stage)
+    stage.save_weights(net.state_dict())
+    stage.finish(
+        f"{settings.backbone} at stride {settings.output_stride}, {settings.cells or 'own'} cells, "
+        f"{settings.epochs} epochs, loss {fitted.history['loss'][-1][1]:.4f}",
+        items=len(data.names) * settings.epochs,
+        curves=fitted.history,
+    )
+    return net

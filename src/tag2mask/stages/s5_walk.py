@@ -1,0 +1,187 @@
+"""Maps and affinity -> pseudo masks (Ahn & Kwak, CVPR 2018, section 3.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+
+from tag2mask.data.artefacts import write_labels, write_unit
+from tag2mask.data.transforms import normalise, resize_image
+from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity
+from tag2mask.ops.cam import with_background
+from tag2mask.ops.crf import CrfSettings, dense_crf
+from tag2mask.ops.random_walk import random_walk
+from tag2mask.ops.seeds import labels_of_scores
+from tag2mask.progress import track
+from tag2mask.records import Cams, PixelAffinity, PseudoMask
+from tag2mask.stages.s3_seed import image_for_crf, resize_labels
+from tag2mask.stages.s4_affinity import AffinitySettings, working_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tag2mask.data.dataset import TagDataset
+    from tag2mask.data.store import Artefacts, RunFolder
+    from tag2mask.nets.affinity_net import AffinityNet
+    from tag2mask.records import TaggedImage
+    from tag2mask.training import Runtime
+
+STAGE = "05_walk"
+
+
+@dataclass(frozen=True)
+class WalkSettings:
+    """How scores spread, and how the spread scores become masks.
+
+    Args:
+        alpha: exponent of the background score that walks along (paper: 16).
+        beta: sharpening of the affinity (paper: 8).
+        steps: length t of the walk (paper: 256).
+        max_side: images with a longer side are shrunk to it for the CRF; 0 means never. Bounds time and memory.
+    """
+
+    alpha: float | Literal["auto"] = "auto"
+    beta: float | Literal["auto"] = "auto"
+    steps: int | Literal["auto"] = "auto"
+    max_side: int = 1024
+
+    @classmethod
+    def paper(cls) -> WalkSettings:
+        """The published walk."""
+        return cls(alpha=16.0, beta=8.0, steps=256, max_side=0)
+
+    @classmethod
+    def quick(cls, image_side: int = 320) -> WalkSettings:
+        """For a CPU.
+
+        Args:
+            image_side: typical long side of the images in pixels.
+        """
+        return cls(max_side=image_side)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The values that a walk is made with.
+
+    Args:
+        alpha: of the background.
+        beta: of the affinity.
+        steps: of the walk.
+    """
+
+    alpha: float
+    beta: float
+    steps: int
+
+
+def image_affinity(
+    image: TaggedImage, net: AffinityNet, settings: AffinitySettings, runtime: Runtime
+) -> PixelAffinity:
+    """The learned affinity of one image; call inside ``runtime.inference(net)``.
+
+    Args:
+        image: any size.
+        net: trained.
+        settings: how it was trained: resolution and radius.
+        runtime: where.
+    """
+    pixels = normalise(
+        resize_image(image.pixels, working_size(image.size, settings)), net.backbone.mean, net.backbone.std
+    )
+    features = net(pixels[None].to(runtime.device, memory_format=torch.channels_last))
+    offsets = half_disc_offsets(settings.radius)
+    return PixelAffinity(offsets, pair_affinity(features, offsets)[0].cpu(), net.stride)
+
+
+def cell_scores(cams: Cams, alpha: float, grid: tuple[int, int]) -> Tensor:
+    """Maps and background averaged over the cells of the affinity map: (1 + K, h, w) float32."""
+    maps = (
+        F.interpolate(cams.scores[None], grid, mode="area")[0]
+        if len(cams.class_ids)
+        else cams.scores.new_zeros((0, *grid))
+    )
+    return with_background(maps, alpha)
+
+
+def image_mask(
+    image: TaggedImage, cams: Cams, affinity: PixelAffinity, walk: Walk, max_side: int, crf: CrfSettings
+) -> tuple[Tensor, PseudoMask]:
+    """One image: labels of the walk in front of the CRF, (H, W) int64, and the pseudo mask.
+
+    Args:
+        image: its pixels guide the CRF.
+        cams: its maps.
+        affinity: of `image_affinity`.
+        walk: how scores spread.
+        max_side: the CRF works at no longer side than this.
+        crf: its kernels.
+    """
+    if len(cams.class_ids) == 0:
+        background = torch.zeros(image.size, dtype=torch.int64)
+        return background, PseudoMask(image.name, background, torch.ones(image.size))
+    grid = (int(affinity.values.shape[-2]), int(affinity.values.shape[-1]))
+    walked = random_walk(cell_scores(cams, walk.alpha, grid), affinity, beta=walk.beta, steps=walk.steps)
+    small = image_for_crf(image, max_side)
+    scores = F.interpolate(walked[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
+    probabilities = (scores / scores.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
+    refined = torch.from_numpy(dense_crf(small, probabilities.numpy(), settings=crf))
+    before = resize_labels(labels_of_scores(scores, cams.class_ids), image.size)
+    labels = resize_labels(labels_of_scores(refined, cams.class_ids), image.size)
+    confidence = F.interpolate(
+        refined.amax(dim=0)[None, None], image.size, mode="bilinear", align_corners=False
+    )
+    return before, PseudoMask(image.name, labels, confidence[0, 0].clamp(0, 1))
+
+
+def walk_masks(
+    data: TagDataset,
+    cams: Artefacts[Cams],
+    net: AffinityNet,
+    run: RunFolder,
+    settings: WalkSettings,
+    *,
+    affinity: AffinitySettings,
+    crf: CrfSettings,
+    runtime: Runtime,
+) -> Artefacts[PseudoMask]:
+    """Make the pseudo mask of every image, or find them made.
+
+    Args:
+        data: images.
+        cams: of `make_cams`.
+        net: of `train_affinity`.
+        run: where the masks go.
+        settings: how scores spread.
+        affinity: how the net was trained: resolution and radius.
+        crf: kernels of the dense CRF.
+        runtime: where.
+
+    Returns:
+        The pseudo masks, read from disk when asked for.
+    """
+    stage = run.open_stage(STAGE, (settings, crf), after=("02_localize", "04_affinity"))
+    if stage.finished:
+        return run.masks
+    walk = Walk(float(settings.alpha), float(settings.beta), int(settings.steps))
+    classes = len(data.class_names)
+    with runtime.inference(net):
+        for path in track(stage.missing([f"masks/{name}" for name in data.names], ".png"), STAGE):
+            image = data[path.removeprefix("masks/")]
+            learned = image_affinity(image, net, affinity, runtime)
+            before, mask = image_mask(image, cams[image.name], learned, walk, settings.max_side, crf)
+            boundaries = boundary_strength(learned.values, learned.offsets)
+            write_unit(stage.file(f"boundaries/{image.name}", ".png"), boundaries)
+            write_labels(stage.file(f"walk/{image.name}", ".png"), before, classes)
+            write_unit(stage.file(f"confidence/{image.name}", ".png"), mask.confidence)
+            # Last, because this file says that the image is done.
+            write_labels(stage.file(path, ".png"), mask.labels, classes)
+    stage.finish(
+        f"masks of {len(data.names)} images, alpha {walk.alpha:g}, beta {walk.beta:g}, t {walk.steps}",
+        items=len(data.names),
+        chosen={"alpha": walk.alpha, "beta": walk.beta, "steps": walk.steps},
+    )
+    return run.masks

@@ -1,0 +1,246 @@
+"""Images and pseudo masks -> segmenter weights and its masks of new images (Ahn & Kwak, CVPR 2018, section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+from torch.utils.data import Dataset
+
+from tag2mask.data.artefacts import write_labels, write_unit
+from tag2mask.data.transforms import (
+    cut_window,
+    limit_long_side,
+    normalise,
+    padded_view,
+    random_window,
+    resize_image,
+)
+from tag2mask.nets.backbones import Backbone, to_channels_last
+from tag2mask.nets.segmenter import Segmenter
+from tag2mask.ops.losses import label_loss
+from tag2mask.progress import track
+from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, labels_from_channels
+from tag2mask.stages.s1_classify import crop_side
+from tag2mask.stages.s4_affinity import collate_labelled, load_classifier_backbone
+from tag2mask.training import Runtime, Schedule, epoch_batches, fit
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tag2mask.data.dataset import TagDataset
+    from tag2mask.data.store import RunFolder
+    from tag2mask.training import CheckpointStore, Fitted
+
+STAGE = "06_segment"
+
+
+@dataclass(frozen=True)
+class SegmentSettings(Schedule):
+    """How the segmentation network is trained on the pseudo masks.
+
+    Args:
+        backbone: any timm name.
+        start_from: ``imagenet``, the run's ``classifier`` (which must have the same backbone), or ``scratch``.
+        output_stride: 16 or 8.
+        width: channels of the pyramid and the decoder.
+        rates: dilations of the pyramid, in cells.
+        long_side: smallest and largest long side of a training view in pixels.
+        crop: side of a training view in pixels.
+        jitter: brightness, contrast, saturation, hue.
+        max_side: images with a longer side are shrunk to it for prediction; 0 means never.
+    """
+
+    epochs: int = 30
+    batch_size: int = 16
+    rate: float = 0.01
+    new_factor: float = 10.0
+    backbone: str = "resnet50"
+    start_from: Literal["classifier", "imagenet", "scratch"] = "imagenet"
+    output_stride: int = 16
+    width: int = 256
+    rates: tuple[int, ...] = (6, 12, 18)
+    long_side: tuple[int, int] = (320, 640)
+    crop: int = 448
+    jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
+    max_side: int = 1024
+
+    @classmethod
+    def paper(cls) -> SegmentSettings:
+        """The paper leaves the network open; this is DeepLab's recipe at stride 8."""
+        return cls(output_stride=8, max_side=0)
+
+    @classmethod
+    def quick(cls, image_side: int = 320, images: int = 400) -> SegmentSettings:
+        """A small net that starts from the classifier's weights, on a CPU.
+
+        Args:
+            image_side: typical long side of the images in pixels.
+            images: how many there are; small sets get more epochs.
+        """
+        return cls(
+            epochs=max(6, min(30, round(6000 / max(1, images)))),
+            rate=1e-3,
+            optimizer="adamw",
+            weight_decay=0.05,
+            warmup=0.05,
+            new_factor=1.0,
+            backbone="resnet18",
+            start_from="classifier",
+            width=96,
+            rates=(2, 4, 6),
+            long_side=(round(image_side * 0.75), round(image_side * 1.25)),
+            crop=crop_side(image_side),
+            max_side=image_side,
+        )
+
+
+class LabelSource(Protocol):
+    """Where training labels come from: pseudo masks, or anything else with a label map per name."""
+
+    def __getitem__(self, name: str) -> PseudoMask: ...
+
+
+class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
+    """Random views of images and their masks, looked up by (epoch, index)."""
+
+    def __init__(
+        self,
+        data: TagDataset,
+        masks: LabelSource,
+        settings: SegmentSettings,
+        backbone: Backbone,
+        runtime: Runtime,
+    ) -> None:
+        self.data, self.masks, self.settings = data, masks, settings
+        self.backbone, self.runtime = backbone, runtime
+
+    def __len__(self) -> int:
+        return len(self.data.names)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[str, Tensor, Tensor]:
+        epoch, index = place
+        image = self.data[self.data.names[index]]
+        labels = self.masks[image.name].labels
+        with self.runtime.seeded(STAGE, "view", epoch, image.name):
+            window = random_window(image.size, self.settings.long_side, self.settings.crop)
+            pixels = padded_view(
+                image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std
+            )
+        cut = cut_window(labels[None].int(), window, fill=IGNORE, nearest=True)[0]
+        return image.name, pixels, cut.long()
+
+
+def build_segmenter(
+    settings: SegmentSettings, num_classes: int, run: RunFolder | None, runtime: Runtime
+) -> Segmenter:
+    """The segmenter with the weights that its training starts from; random ones without a run."""
+    with runtime.seeded(STAGE, "weights"):
+        pretrained = run is not None and settings.start_from == "imagenet"
+        backbone = Backbone(settings.backbone, settings.output_stride, pretrained)
+        net = Segmenter(backbone, num_classes, settings.width, settings.rates)
+    if run is not None and settings.start_from == "classifier":
+        load_classifier_backbone(backbone, run, STAGE)
+    to_channels_last(net)
+    return net
+
+
+def learn_masks(
+    net: Segmenter,
+    data: TagDataset,
+    masks: LabelSource,
+    settings: SegmentSettings,
+    runtime: Runtime,
+    store: CheckpointStore | None = None,
+) -> Fitted:
+    """Train a segmenter in place on any label maps.
+
+    Args:
+        net: of `build_segmenter`.
+        data: images.
+        masks: name -> labels.
+        settings: how.
+        runtime: where.
+        store: keeps checkpoints.
+    """
+    views = LabelledViews(data, masks, settings, net.backbone, runtime)
+    batches, steps = epoch_batches(views, collate_labelled, settings, runtime, STAGE)
+
+    def loss(model: nn.Module, batch: LabelledBatch) -> dict[str, Tensor]:
+        logits = model(batch.pixels.to(runtime.device, memory_format=torch.channels_last))
+        return {"labels": label_loss(logits, batch.labels.to(runtime.device))}
+
+    return fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=store)
+
+
+def predict_mask(
+    name: str, pixels: Tensor, net: Segmenter, settings: SegmentSettings, runtime: Runtime
+) -> PseudoMask:
+    """The segmenter's mask of one image, no tags needed; call inside ``runtime.inference(net)``.
+
+    The image and its mirror image are averaged.
+
+    Args:
+        name: of the image.
+        pixels: (3, H, W) uint8.
+        net: trained.
+        settings: how it was trained.
+        runtime: where.
+    """
+    full = (int(pixels.shape[-2]), int(pixels.shape[-1]))
+    small = resize_image(pixels, limit_long_side(full, settings.max_side))
+    view = normalise(small, net.backbone.mean, net.backbone.std)
+    both = torch.stack([view, view.flip(-1)]).to(runtime.device, memory_format=torch.channels_last)
+    upright, mirrored = net(both).float().softmax(dim=1)
+    probabilities = ((upright + mirrored.flip(-1)) / 2).cpu()
+    if tuple(probabilities.shape[-2:]) != full:
+        probabilities = torch.nn.functional.interpolate(
+            probabilities[None], full, mode="bilinear", align_corners=False
+        )[0]
+    confidence, channels = probabilities.max(dim=0)
+    return PseudoMask(name, labels_from_channels(channels), confidence.clamp(0, 1))
+
+
+def train_segmenter(
+    data: TagDataset, masks: LabelSource, run: RunFolder, settings: SegmentSettings, *, runtime: Runtime
+) -> Segmenter:
+    """Train the segmenter on pseudo masks and predict all training and held-out images, or find it done.
+
+    Args:
+        data: images.
+        masks: of `walk_masks`.
+        run: where weights and masks go.
+        settings: how.
+        runtime: where.
+
+    Returns:
+        The trained segmenter.
+    """
+    after = ("01_classify", "05_walk") if settings.start_from == "classifier" else ("05_walk",)
+    stage = run.open_stage(STAGE, settings, after=after)
+    classes = len(data.class_names)
+    if stage.finished or "curves" in stage.notes():
+        net = build_segmenter(settings, classes, None, runtime)
+        net.load_state_dict(stage.load_weights())
+        curves = stage.notes().get("curves", {})
+    else:
+        net = build_segmenter(settings, classes, run, runtime)
+        curves = learn_masks(net, data, masks, settings, runtime, stage).history
+        stage.save_weights(net.state_dict())
+        stage.note(curves=curves)
+    if stage.finished:
+        return net
+    names = [f"masks/{name}" for name in (*data.names, *data.val_names)]
+    with runtime.inference(net):
+        for path in track(stage.missing(names, ".png"), f"{STAGE} predict"):
+            name = path.removeprefix("masks/")
+            mask = predict_mask(name, data[name].pixels, net, settings, runtime)
+            write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
+            write_labels(stage.file(path, ".png"), mask.labels, classes)
+    stage.finish(
+        f"{settings.backbone}, {settings.epochs} epochs, loss {curves['loss'][-1][1]:.4f}",
+        items=len(data.names) * settings.epochs,
+        curves=curves,
+    )
+    return net
