@@ -109,9 +109,7 @@ class FakeRun:
     def curves(self):
         wild = [(0, float("nan")), (1, 2.0), (2, float("inf")), (3, 1.0)]
         long = [(i, 1 / (i + 1)) for i in range(5000)]
-        return {
-            "01_classify": {"loss": long, "wild": wild, "constant": [(0, 1.0), (1, 1.0)], "one": [(0, 1.0)]}
-        }
+        return {"01_classify": {"loss": long, "wild": wild, "constant": [(0, 1.0), (1, 1.0)], "one": [(0, 1.0)]}}
 
 
 def scores(data, *keys):

@@ -5,13 +5,15 @@ Every check raises ``ValueError`` and says what was expected and what was found.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import numpy as np
 
     Array = torch.Tensor | np.ndarray
 
@@ -66,7 +68,7 @@ def check_range(name: str, array: Array, low: float, high: float) -> None:
     if not (smallest >= low and largest <= high):
         raise ValueError(
             f"{name}: expected values in [{low:g}, {high:g}], got [{smallest:g}, {largest:g}]."
-            + (" NaN: look for a division by zero or a diverged training." if smallest != smallest else "")
+            + (" NaN: look for a division by zero or a diverged training." if math.isnan(smallest) else "")
         )
 
 

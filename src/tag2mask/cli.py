@@ -47,18 +47,14 @@ class Precision(StrEnum):
     FULL = "32"
 
 
-Folder = Annotated[
-    Path, typer.Argument(help="Folder with images and tags; `tag2mask check` tells what is wrong.")
-]
+Folder = Annotated[Path, typer.Argument(help="Folder with images and tags; `tag2mask check` tells what is wrong.")]
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 Seed = Annotated[int, typer.Option(help="Every random choice derives from it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", help="One setting, for example --set seed.alpha_object=4 or --set affinity.cells=62."
-    ),
+    typer.Option("--set", help="One setting, for example --set seed.alpha_object=4 or --set affinity.cells=62."),
 ]
 
 
@@ -132,16 +128,12 @@ def check(
 @app.command()
 def run(
     folder: Folder,
-    out: Annotated[
-        Path | None, typer.Option(help="Where the run goes (default: runs/NAME OF THE FOLDER).")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the run goes (default: runs/NAME OF THE FOLDER).")] = None,
     preset: Annotated[
         Preset, typer.Option(help="quick: small nets on a CPU; paper: the published recipe.")
     ] = Preset.QUICK,
     seed: Seed = 0,
-    val_fraction: Annotated[
-        float, typer.Option(help="Share of the images to hold out, without a val.txt.")
-    ] = 0.0,
+    val_fraction: Annotated[float, typer.Option(help="Share of the images to hold out, without a val.txt.")] = 0.0,
     device: Device = "auto",
     precision: Precision = Precision.AUTO,
     strict: Annotated[bool, typer.Option("--strict", help="A broken image is an error.")] = False,
@@ -159,9 +151,7 @@ def run(
 @app.command()
 def score(
     run: Run,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Also write score.json into the run folder.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Also write score.json into the run folder.")] = False,
     data: Annotated[Path | None, typer.Option(help="The folder with masks/, if it has moved.")] = None,
 ) -> None:
     """Score every stage's masks against the ground truth."""
@@ -200,9 +190,7 @@ def predict(
 
 
 @app.command()
-def report(
-    run: Run, data: Annotated[Path | None, typer.Option(help="The folder, if it has moved.")] = None
-) -> None:
+def report(run: Run, data: Annotated[Path | None, typer.Option(help="The folder, if it has moved.")] = None) -> None:
     """Write report.html: one file, no network."""
     from tag2mask.report import write_report  # noqa: PLC0415
     from tag2mask.stages.score import score_run  # noqa: PLC0415
@@ -238,9 +226,7 @@ def _run_and_report(
     }
     settings = _changed(presets[preset](), changes or [])
     runtime = Runtime(device, precision.value, seed)
-    folder = run_affinitynet(
-        data, out, settings, runtime=runtime, strict=strict, preset=preset.value, source=source
-    )
+    folder = run_affinitynet(data, out, settings, runtime=runtime, strict=strict, preset=preset.value, source=source)
     table = None
     if data.has_masks():
         table = score_run(folder, data)
@@ -268,9 +254,7 @@ def _existing(path: Path) -> RunFolder:
     from tag2mask.data.store import RunFolder  # noqa: PLC0415
 
     if not (path / "run.json").is_file():
-        raise ValueError(
-            f"{path}: expected a run folder, found no run.json in it. Start with `tag2mask run FOLDER`."
-        )
+        raise ValueError(f"{path}: expected a run folder, found no run.json in it. Start with `tag2mask run FOLDER`.")
     return RunFolder(path)
 
 
@@ -292,9 +276,7 @@ def _print_times(folder: RunFolder) -> None:
         table.add_column(column, justify="right" if column in {"seconds", "images/s"} else "left")
     for name, summary in folder.stage_summaries().items():
         seconds = float(summary["seconds"])
-        table.add_row(
-            name, f"{seconds:.1f}", f"{summary['items'] / max(seconds, 1e-9):.1f}", _escape(summary["line"])
-        )
+        table.add_row(name, f"{seconds:.1f}", f"{summary['items'] / max(seconds, 1e-9):.1f}", _escape(summary["line"]))
     console.print(table)
 
 

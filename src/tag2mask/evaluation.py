@@ -47,9 +47,7 @@ class Confusion:
         return cls(torch.zeros(num_classes + 1, num_classes + 1, dtype=torch.int64))
 
     @classmethod
-    def of(
-        cls, truth: Tensor, predicted: Tensor, num_classes: int, *, decided_only: bool = False
-    ) -> Confusion:
+    def of(cls, truth: Tensor, predicted: Tensor, num_classes: int, *, decided_only: bool = False) -> Confusion:
         """Count one image. Pixels whose truth is IGNORE (void) are not counted.
 
         Args:
@@ -243,9 +241,7 @@ class ScoreTable:
 
     def _stage(self, row: ScoreRow) -> dict[str, Any]:
         # A class may be called "background", too: the real one is written last and keeps the word.
-        iou = dict(
-            zip(self.label_names[::-1], map(_rounded, reversed(row.confusion.iou().tolist())), strict=True)
-        )
+        iou = dict(zip(self.label_names[::-1], map(_rounded, reversed(row.confusion.iou().tolist())), strict=True))
         return {
             "mean_iou": _rounded(row.confusion.mean_iou()),
             "iou": {name: iou[name] for name in self.label_names},

@@ -144,9 +144,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _choose(
-    run: RunFolder, dataset: TagDataset, skipped: set[str], rows: int, seed: int
-) -> list[tuple[str, str]]:
+def _choose(run: RunFolder, dataset: TagDataset, skipped: set[str], rows: int, seed: int) -> list[tuple[str, str]]:
     """(name, why) of the images to show: best, median and worst pseudo mask, then random ones."""
     generator = np.random.default_rng(seed)
     names = [name for name in dataset.names if name not in skipped]

@@ -54,11 +54,7 @@ class Runtime:
         plain = Fabric(accelerator=device, devices=1)
         on_cpu = plain.device.type == "cpu"
         if precision == "auto":
-            fast = (
-                cpu_has_bfloat16()
-                if on_cpu
-                else plain.device.type == "cuda" and torch.cuda.is_bf16_supported()
-            )
+            fast = cpu_has_bfloat16() if on_cpu else plain.device.type == "cuda" and torch.cuda.is_bf16_supported()
             precision = "bf16" if fast else "32"
         self.precision: str = precision
         self.fabric = Fabric(
@@ -130,7 +126,7 @@ class Schedule:
     def factor(self, step: int, steps: int) -> float:
         """Rate at a step, relative to `rate`."""
         rising = min(1.0, (step + 1) / (self.warmup * steps)) if self.warmup > 0 else 1.0
-        return rising * max(0.0, 1 - step / steps) ** self.power
+        return float(rising * max(0.0, 1 - step / steps) ** self.power)
 
 
 class CheckpointStore(Protocol):
@@ -200,12 +196,12 @@ def fit(
             with runtime.seeded(title, "epoch", epoch):
                 for index, batch in enumerate(batches(epoch)):
                     _set_rate(optimizer, schedule, epoch * steps_per_epoch + index, total)
-                    terms = _step(model, optimizer, loss_fn, batch, schedule, runtime)
+                    terms = _step(model, optimizer, loss_fn, batch, clip=schedule.clip, runtime=runtime)
                     for name, value in terms.items():
                         sums[name] += value
                     done.steps += 1
                     advance(1, f"loss {sum(terms.values()):.3f}")
-            _record(done, sums, epoch, steps_per_epoch, title, writer)
+            _record(done, {name: value / steps_per_epoch for name, value in sums.items()}, epoch, title, writer)
             last = epoch + 1 == schedule.epochs
             if store is not None and (last or time.monotonic() - saved_at > checkpoint_seconds):
                 _save(model, optimizer, done, epoch + 1, store)
@@ -220,7 +216,8 @@ def _step(
     optimizer: torch.optim.Optimizer,
     loss_fn: Callable[[nn.Module, Any], Mapping[str, Tensor]],
     batch: Any,
-    schedule: Schedule,
+    *,
+    clip: float,
     runtime: Runtime,
 ) -> dict[str, float]:
     with runtime.fabric.autocast():
@@ -228,16 +225,13 @@ def _step(
         loss = torch.stack([term.float() for term in terms.values()]).sum()
     optimizer.zero_grad(set_to_none=True)
     runtime.fabric.backward(loss)
-    if schedule.clip > 0:
-        nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
+    if clip > 0:
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return {name: float(term.detach()) for name, term in terms.items()}
 
 
-def _record(
-    done: Fitted, sums: Mapping[str, float], epoch: int, steps: int, title: str, writer: Any | None
-) -> None:
-    means = {name: value / steps for name, value in sums.items()}
+def _record(done: Fitted, means: dict[str, float], epoch: int, title: str, writer: Any | None) -> None:
     means["loss"] = sum(means.values())
     if not math.isfinite(means["loss"]):
         raise ValueError(
@@ -273,9 +267,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, s
         group["lr"] = schedule.rate * group["factor"] * schedule.factor(step, steps)
 
 
-def _save(
-    model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, epoch: int, store: CheckpointStore
-) -> None:
+def _save(model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, epoch: int, store: CheckpointStore) -> None:
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
@@ -284,18 +276,14 @@ def _save(
     store.save_checkpoint(tensors, {"epoch": epoch, "steps": done.steps, "history": done.history})
 
 
-def _restore(
-    model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, store: CheckpointStore | None
-) -> int:
+def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, store: CheckpointStore | None) -> int:
     """Go on from the checkpoint if there is one; returns the epoch to start with."""
     kept = store.load_checkpoint() if store is not None else None
     if kept is None:
         return 0
     tensors, state = kept
     prefix = "model."
-    model.load_state_dict(
-        {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-    )
+    model.load_state_dict({name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)})
     whole = optimizer.state_dict()
     slots: dict[int, dict[str, Tensor]] = defaultdict(dict)
     for key, value in tensors.items():
@@ -304,9 +292,7 @@ def _restore(
             slots[int(index)][name] = value
     optimizer.load_state_dict({"state": dict(slots), "param_groups": whole["param_groups"]})
     done.steps = int(state["steps"])
-    done.history = {
-        name: [(int(x), float(y)) for x, y in points] for name, points in state["history"].items()
-    }
+    done.history = {name: [(int(x), float(y)) for x, y in points] for name, points in state["history"].items()}
     return int(state["epoch"])
 
 

@@ -74,9 +74,7 @@ def box_outline(left: int, top: int, right: int, bottom: int) -> list[list[float
     return [[left, top, right, top, right, bottom, left, bottom]]
 
 
-def write_coco(
-    root: Path, annotations: Sequence[Mapping[str, Any]], *, split: str = "train", first: int = 1
-) -> Path:
+def write_coco(root: Path, annotations: Sequence[Mapping[str, Any]], *, split: str = "train", first: int = 1) -> Path:
     """Two images (ids `first` and `first` + 1) and the categories 7 = dog and 3 = cat."""
     images = []
     for image_id in (first, first + 1):

@@ -77,9 +77,7 @@ def test_coco_without_outlines_has_tags_and_no_masks(tmp_path: Path) -> None:
 def test_coco_held_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train = write_coco(tmp_path, [{"image_id": 1, "category_id": 7, "segmentation": box_outline(0, 0, 3, 3)}])
     outline = box_outline(1, 1, 3, 3)
-    val = write_coco(
-        tmp_path, [{"image_id": 5, "category_id": 3, "segmentation": outline}], split="val", first=5
-    )
+    val = write_coco(tmp_path, [{"image_id": 5, "category_id": 3, "segmentation": outline}], split="val", first=5)
     (tmp_path / "val" / "0006.jpg").unlink()
     with caplog.at_level(logging.WARNING):
         data = open_coco(tmp_path / "train", train, val_images=tmp_path / "val", val_annotations=val)

@@ -195,9 +195,7 @@ def test_rows_for_the_same_image(tmp_path: Path) -> None:
     (tmp_path / "tags.csv").write_text("image,tags\na,cow cat\na.png,cat cow\n")
     assert tag_names(open_folder(tmp_path, strict=True), "a") == ["cat", "cow"]
     (tmp_path / "tags.csv").write_text("image,tags\na,cow cat\na.png,cow\n")
-    with pytest.raises(
-        ValueError, match=r"one row for a, found cow cat \(tags.csv, line 2\) but cow \(.*line 3"
-    ):
+    with pytest.raises(ValueError, match=r"one row for a, found cow cat \(tags.csv, line 2\) but cow \(.*line 3"):
         open_folder(tmp_path)
     (tmp_path / "tags.csv").unlink()
     (tmp_path / "tags.json").write_text('{"a": ["cow"], "a": ["cat"]}')

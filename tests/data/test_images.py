@@ -32,9 +32,7 @@ def test_rgb_is_read_as_it_is(tmp_path: Path) -> None:
     assert image_size(path) == (3, 4)
 
 
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "PA", "La", "RGBa"]
-)
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "PA", "La", "RGBa"])
 def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
     from tag2mask.data.images import _rgb
 
@@ -187,9 +185,7 @@ def test_broken_exif_leaves_the_image_unturned(tmp_path: Path) -> None:
 
 def test_the_size_is_read_without_decoding(tmp_path: Path) -> None:
     stream = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(
-        stream, "PNG"
-    )
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(stream, "PNG")
     path = tmp_path / "a.png"
     path.write_bytes(stream.getvalue()[:200])
     assert image_size(path) == (64, 64)

@@ -32,7 +32,5 @@ def test_how_cells_split(cells: list[str], tags: list[tuple[str, ...]]) -> None:
         (["cow, car", "cow dog"], ["cow", "car", "dog"], [("cow", "car"), ("cow", "dog")]),
     ],
 )
-def test_known_names_decide_the_split(
-    cells: list[str], known: list[str], tags: list[tuple[str, ...]]
-) -> None:
+def test_known_names_decide_the_split(cells: list[str], known: list[str], tags: list[tuple[str, ...]]) -> None:
     assert split_tags(cells, known) == tags

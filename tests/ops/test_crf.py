@@ -74,9 +74,7 @@ def test_lattice_filter_is_nearly_the_gaussian(deviations):
         np.add.at(values[0], lattice.offsets, lattice.weights * signal[:, None])
         blurred, _ = _blurred(run, lattice, _kernels_for(2), *values)
     filtered = (lattice.weights * blurred[lattice.offsets]).sum(axis=1)
-    exact = (
-        gaussian_kernel(pixel_features(image, *deviations[:: 2 if len(deviations) == 5 else 3][:2])) @ signal
-    )
+    exact = gaussian_kernel(pixel_features(image, *deviations[:: 2 if len(deviations) == 5 else 3][:2])) @ signal
     # Proportional: the CRF normalises the factor away.
     correlation = np.corrcoef(filtered, exact)[0, 1]
     assert correlation > 0.97

@@ -175,9 +175,7 @@ def _foliage(rng: Generator, n: int) -> Floats:
 def _water(rng: Generator, n: int) -> Floats:
     warp = noise(rng, (n, n), (10, 3), 2)
     y = np.linspace(0, rng.uniform(5, 9), n, dtype=np.float32)[:, None]
-    return np.asarray(
-        0.5 + 0.35 * np.sin(2 * np.pi * (y + 2 * warp)) * noise(rng, (n, n), (8, 4)), np.float32
-    )
+    return np.asarray(0.5 + 0.35 * np.sin(2 * np.pi * (y + 2 * warp)) * noise(rng, (n, n), (8, 4)), np.float32)
 
 
 Pattern = Callable[[Generator, int], Floats]
@@ -226,9 +224,7 @@ def draw_background(rng: Generator, n: int) -> Floats:
 
 
 def _stone(rng: Generator, x: Floats, y: Floats) -> Floats:
-    wobble = sum(
-        rng.uniform(-0.12, 0.12) * np.cos(k * np.arctan2(y, x) + rng.uniform(0, 6)) for k in (2, 3, 4)
-    )
+    wobble = sum(rng.uniform(-0.12, 0.12) * np.cos(k * np.arctan2(y, x) + rng.uniform(0, 6)) for k in (2, 3, 4))
     return np.asarray(np.hypot(x, y * rng.uniform(1, 1.7)) - 0.36 * (1 + wobble), np.float32)
 
 

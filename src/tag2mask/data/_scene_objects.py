@@ -7,11 +7,12 @@ Lengths are in units of the object's length, x to its front, y down.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.random import Generator
 
 from tag2mask.data._scene_drawing import (
     Bools,
@@ -25,6 +26,9 @@ from tag2mask.data._scene_drawing import (
     mix,
     noise,
 )
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 HEAD_SHARE = (0.2, 0.28)
 """How much of an object's area its head takes."""
@@ -65,7 +69,7 @@ def _crawler(rng: Generator) -> _Body:
     height = bend * (at**2 - 0.05) + 0.04 * np.sin(9 * at + rng.uniform(0, 6))
     girth = fat * (0.62 + 0.38 * np.linspace(0, 1, 6))
     dots = [(float(x), float(y), float(r)) for x, y, r in zip(at, height, girth, strict=True)]
-    limbs = [(*a[:2], *b[:2], a[2], b[2]) for a, b in zip(dots, dots[1:], strict=False)]
+    limbs = [(*a[:2], *b[:2], a[2], b[2]) for a, b in itertools.pairwise(dots)]
     limbs += [(x, y, x + rng.uniform(-0.05, 0.05), y + r + 0.07, 0.03, 0.02) for x, y, r in dots[1:]]
     return _Body(limbs, (dots[-1][0], dots[-1][1]), (1.0, rng.uniform(-0.5, 0.3)))
 
@@ -113,9 +117,7 @@ def _coat_colour(rng: Generator) -> Floats:
         (0.04, 0.60, 0.75), (0.95, 0.35, 0.80), (0.75, 0.40, 0.65), (0.62, 0.35, 0.60),
         (0.48, 0.40, 0.60), (0.11, 0.25, 0.90), (0.65, 0.10, 0.35), (0.07, 0.50, 0.50),
     )[int(rng.integers(8))]  # fmt: skip
-    return hsv(
-        hue + rng.uniform(-0.04, 0.04), saturation + rng.uniform(-0.1, 0.1), value + rng.uniform(-0.1, 0.1)
-    )
+    return hsv(hue + rng.uniform(-0.04, 0.04), saturation + rng.uniform(-0.1, 0.1), value + rng.uniform(-0.1, 0.1))
 
 
 # Heads: (outline radius, tone in [0, 1] between its two colours), from polar and square coordinates.
@@ -143,9 +145,7 @@ def _check(r: Floats, angle: Floats, x: Floats, y: Floats) -> Head:
 
 
 def _spiral(r: Floats, angle: Floats, x: Floats, y: Floats) -> Head:
-    return 0.8 + 0.2 * angle / np.float32(np.pi), ease(
-        np.sin(angle - r * np.float32(2 * np.pi * 1.8)), -0.3, 0.3
-    )
+    return 0.8 + 0.2 * angle / np.float32(np.pi), ease(np.sin(angle - r * np.float32(2 * np.pi * 1.8)), -0.3, 0.3)
 
 
 def _spike(r: Floats, angle: Floats, x: Floats, y: Floats) -> Head:
@@ -223,9 +223,7 @@ def draw_object(rng: Generator, name: str, scale: float, scenery: Floats) -> Sta
         fur = fur + (scenery - fur) * np.float32(rng.uniform(0.3, 0.6))
     coat = _lit(fur * np.float32(0.55), np.minimum(fur * np.float32(1.25), 1), _coat(rng, x, y), body_gap)
     jitter = rng.uniform(-1, 1, 5) * (0.05, 0.1, 0.1, 0.1, 0.1)
-    shades = [
-        hsv(h + jitter[0], s + jitter[1 + i], v + jitter[3 + i]) for i, (h, s, v) in enumerate((dark, light))
-    ]
+    shades = [hsv(h + jitter[0], s + jitter[1 + i], v + jitter[3 + i]) for i, (h, s, v) in enumerate((dark, light))]
     head = _lit(shades[0], shades[1], tone, gap)
     cover = np.clip(0.5 - gap * np.float32(scale), 0, 1)
     colour = mix(coat, head, cover) * _sunlight(rng, half)[..., None]

@@ -111,13 +111,11 @@ def open_coco(
     train, val = splits[0], splits[1] if val_annotations is not None else None
     if val is not None and val.class_names != train.class_names:
         raise ValueError(
-            f"{val_annotations}: expected the categories of {annotations}, found others. "
-            "Give two files of one set."
+            f"{val_annotations}: expected the categories of {annotations}, found others. Give two files of one set."
         )
     if not train.paths:
         raise ValueError(
-            f"{images}: expected the images that {annotations} lists, found none. "
-            "Give the folder that holds them."
+            f"{images}: expected the images that {annotations} lists, found none. Give the folder that holds them."
         )
     return _merge(train, val, Path(annotations))
 
@@ -160,8 +158,7 @@ def _read_split(folder: Path, file: Path, *, strict: bool) -> _Split:
         split = _parse(content, folder)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{file}: expected categories, images and annotations, found a damaged entry ({error!r}). "
-            f"{REMEDY}"
+            f"{file}: expected categories, images and annotations, found a damaged entry ({error!r}). {REMEDY}"
         ) from error
     _check_class_names(file, split.class_names)
     outlined = any(region.outline is not None for several in split.regions.values() for region in several)
@@ -192,10 +189,7 @@ def _parse(content: Mapping[str, Any], folder: Path) -> _Split:
     return _Split(
         tuple(categories[category] for category in ordered),
         {name: folder / file for name, (file, _) in named.items()},
-        {
-            name: tuple(sorted({class_ids[a["category_id"]] for a in several}))
-            for name, several in found.items()
-        },
+        {name: tuple(sorted({class_ids[a["category_id"]] for a in several})) for name, several in found.items()},
         {name: [_region(a, labels[a["category_id"]]) for a in several] for name, several in found.items()},
         {name: (int(record["height"]), int(record["width"])) for name, (_, record) in named.items()},
     )

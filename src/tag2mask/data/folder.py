@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def open_folder(
-    path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, strict: bool = False
-) -> FileDataset:
+def open_folder(path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, strict: bool = False) -> FileDataset:
     """Open a folder of photographs with image-level tags.
 
     The folder holds ``images/`` (photographs at any depth below it) and one of: ``tags.csv`` with the
@@ -162,9 +160,7 @@ def unknown_tag(place: str, tag: str, class_names: Collection[str]) -> str:
     )
 
 
-def _tag_ids(
-    images: FolderImages, matched: MatchedRows, class_names: Sequence[str]
-) -> dict[str, tuple[int, ...]]:
+def _tag_ids(images: FolderImages, matched: MatchedRows, class_names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """The class ids of every image with a row, sorted by name."""
     if not class_names:
         raise ValueError(
@@ -173,9 +169,7 @@ def _tag_ids(
         )
     for name, rows in matched.contradictions().items():
         said = " but ".join(f"{' '.join(row.tags) or 'nothing'} ({row.place})" for row in rows)
-        raise ValueError(
-            f"{images.root}: expected one row for {name}, found {said}. Put all its tags into one row."
-        )
+        raise ValueError(f"{images.root}: expected one row for {name}, found {said}. Put all its tags into one row.")
     ids = {name: class_id for class_id, name in enumerate(class_names)}
     tag_ids = {}
     for name in sorted(matched.rows):

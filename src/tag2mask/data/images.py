@@ -41,9 +41,7 @@ def image_suffixes() -> frozenset[str]:
     """The file suffixes, in lower case and with the dot, of the image formats that Pillow reads."""
     formats = Image.registered_extensions()
     return frozenset(
-        suffix.lower()
-        for suffix, name in formats.items()
-        if name in Image.OPEN and name not in _NO_PHOTOGRAPHS
+        suffix.lower() for suffix, name in formats.items() if name in Image.OPEN and name not in _NO_PHOTOGRAPHS
     )
 
 

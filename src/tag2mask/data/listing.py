@@ -141,9 +141,7 @@ def list_rows(images: FolderImages, known: Collection[str] | None) -> list[TagRo
     """
     table, mapping = images.root / "tags.csv", images.root / "tags.json"
     if table.exists() and mapping.exists():
-        raise ValueError(
-            f"{images.root}: expected one table of tags, found tags.csv and tags.json. Remove one."
-        )
+        raise ValueError(f"{images.root}: expected one table of tags, found tags.csv and tags.json. Remove one.")
     if table.exists():
         return read_tag_csv(table, known)
     if mapping.exists():

@@ -94,9 +94,7 @@ def find_problems(path: str | Path, on_progress: Callable[[int, int], None] | No
         class_names = known if known is not None else matched.tags()
         _check_rows(notes, matched, class_names, resting)
         _check_classes(notes, matched, class_names, resting)
-    tagged = (
-        {name for name, of_name in matched.rows.items() if of_name[0].tags} if rows is not None else set()
-    )
+    tagged = {name for name, of_name in matched.rows.items() if of_name[0].tags} if rows is not None else set()
     _check_images(notes, images, on_progress)
     _check_masks(notes, images, len(class_names) if class_names else None, tagged)
     return notes.problems
@@ -108,9 +106,7 @@ class _Notes:
 
     problems: list[Problem] = field(default_factory=list)
 
-    def add(
-        self, kind: str, subject: object, message: str, remedy: str, severity: Severity = "error"
-    ) -> None:
+    def add(self, kind: str, subject: object, message: str, remedy: str, severity: Severity = "error") -> None:
         self.problems.append(Problem(kind, str(subject), message, remedy, severity))
 
     def attempt(self, kind: str, subject: object, read: Callable[[], Result]) -> Result | None:
@@ -149,9 +145,7 @@ def _check_lists(notes: _Notes, images: FolderImages) -> frozenset[str]:
     return held | (frozenset(images.paths) - frozenset(listed["train"]))
 
 
-def _check_rows(
-    notes: _Notes, matched: MatchedRows, class_names: Collection[str], resting: Collection[str]
-) -> None:
+def _check_rows(notes: _Notes, matched: MatchedRows, class_names: Collection[str], resting: Collection[str]) -> None:
     for row in matched.stray:
         notes.add(
             "missing image",
@@ -196,9 +190,7 @@ def _check_tags(notes: _Notes, matched: MatchedRows, class_names: Collection[str
         notes.add("unknown tag", tag, what, f"Correct{remedy}")
 
 
-def _check_classes(
-    notes: _Notes, matched: MatchedRows, class_names: Sequence[str], resting: Collection[str]
-) -> None:
+def _check_classes(notes: _Notes, matched: MatchedRows, class_names: Sequence[str], resting: Collection[str]) -> None:
     training = {name: rows[0].tags for name, rows in matched.rows.items() if name not in resting}
     counts = Counter(tag for tags in training.values() for tag in set(tags))
     if not class_names:
@@ -235,18 +227,14 @@ def _check_classes(
             )
 
 
-def _check_images(
-    notes: _Notes, images: FolderImages, on_progress: Callable[[int, int], None] | None
-) -> None:
+def _check_images(notes: _Notes, images: FolderImages, on_progress: Callable[[int, int], None] | None) -> None:
     for done, path in enumerate(images.paths.values(), start=1):
         notes.attempt("broken image", path, partial(read_image, path))
         if on_progress is not None:
             on_progress(done, len(images.paths))
 
 
-def _check_masks(
-    notes: _Notes, images: FolderImages, num_classes: int | None, tagged: Collection[str]
-) -> None:
+def _check_masks(notes: _Notes, images: FolderImages, num_classes: int | None, tagged: Collection[str]) -> None:
     """Check every mask; without a number of classes, its labels are left alone."""
     found = notes.attempt("unusable masks", images.root / "masks", partial(list_masks, images))
     masks, stray = found or ({}, [])

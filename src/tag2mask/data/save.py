@@ -37,9 +37,7 @@ def save_folder(dataset: TagDataset, path: str | Path, *, replace: bool = False)
     """
     root = Path(path)
     if root.exists() and not (root.is_dir() and (replace or not any(root.iterdir()))):
-        raise ValueError(
-            f"{root}: expected a new or an empty folder, found files. Choose another, or empty it."
-        )
+        raise ValueError(f"{root}: expected a new or an empty folder, found files. Choose another, or empty it.")
     part = root.with_name(root.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     every = [*dataset.names, *dataset.val_names]
@@ -67,9 +65,7 @@ def _write_tags(folder: Path, tags: Mapping[str, Sequence[str]], class_names: Se
     letters = "".join(class_names)
     possible = " ;|," if not any(letter.isspace() for letter in letters) else ";|,"
     # A space separates only where no cell holds another mark.
-    free = [
-        mark for mark in possible if mark not in letters and not (mark == " " and set(letters) & set(";|,"))
-    ]
+    free = [mark for mark in possible if mark not in letters and not (mark == " " and set(letters) & set(";|,"))]
     if not free:
         text = json.dumps(tags, indent=1, ensure_ascii=False)
         (folder / "tags.json").write_text(text + "\n", encoding="utf-8")

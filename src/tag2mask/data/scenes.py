@@ -8,14 +8,12 @@ of learning masks from tags.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.random import Generator
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -25,13 +23,18 @@ from tag2mask.data._scene_drawing import (
     Stamp,
     draw_background,
     draw_clutter,
-    ease,
     noise,
     paste,
     window,
 )
 from tag2mask.data._scene_objects import HEADS, draw_object
 from tag2mask.records import TaggedImage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.random import Generator
+    from numpy.typing import NDArray
 
 CLASS_NAMES = tuple(HEADS)
 """The classes of the scenes, in the order of their ids."""
@@ -221,9 +224,7 @@ def _add_object(picture: Floats, rng: Generator, class_id: int, placed: list[_Pl
     for centre in _positions(rng, n, scale, placed):
         cover, head = (_on_canvas(flags, centre, n) for flags in (stamp.mask, stamp.part))
         new = _Placed(class_id + 1, cover, head, area, head_area)
-        if new.stays_clear(nothing, body=0.65, head=0.75) and all(
-            thing.stays_clear(cover) for thing in placed
-        ):
+        if new.stays_clear(nothing, body=0.65, head=0.75) and all(thing.stays_clear(cover) for thing in placed):
             _put(picture, rng, stamp, centre)
             for thing in placed:
                 thing.hide(cover)

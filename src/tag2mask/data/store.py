@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
 
 from tag2mask.data.artefacts import (
     read_cams,
@@ -36,6 +35,8 @@ from tag2mask.records import Cams, PseudoMask, Seeds, SeedScores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +55,7 @@ class Artefacts(Mapping[str, Record], Generic[Record]):
         path_of: name -> the file that has to be there.
     """
 
-    def __init__(
-        self, names: Sequence[str], read: Callable[[str], Record], path_of: Callable[[str], Path]
-    ) -> None:
+    def __init__(self, names: Sequence[str], read: Callable[[str], Record], path_of: Callable[[str], Path]) -> None:
         self._names, self._read, self._path_of = tuple(names), read, path_of
 
     def __getitem__(self, name: str) -> Record:
@@ -196,9 +195,7 @@ class RunFolder:
         """What ``run.json`` holds: class names, image names, settings, seed, versions, digest of the inputs."""
         file = self.path / "run.json"
         if not file.is_file():
-            raise ValueError(
-                f"{self.path}: expected a run folder, found no run.json in it. Start with `tag2mask run`."
-            )
+            raise ValueError(f"{self.path}: expected a run folder, found no run.json in it. Start with `tag2mask run`.")
         record: dict[str, Any] = read_json(file)
         return record
 
@@ -273,7 +270,7 @@ class RunFolder:
     def cams(self) -> Artefacts[Cams]:
         """Class activation maps of the training images."""
         folder = self.path / "02_localize" / "maps"
-        return self._artefacts(folder, ".npz", lambda path, name: read_cams(path, name))
+        return self._artefacts(folder, ".npz", read_cams)
 
     @property
     def seeds(self) -> Artefacts[Seeds]:
@@ -284,9 +281,7 @@ class RunFolder:
     @property
     def seed_scores(self) -> Artefacts[SeedScores]:
         """CRF-refined maps at both alphas."""
-        return self._artefacts(
-            self.path / "03_seed" / "scores", ".npz", lambda path, name: read_scores(path, name)
-        )
+        return self._artefacts(self.path / "03_seed" / "scores", ".npz", read_scores)
 
     @property
     def cam_crf(self) -> Artefacts[Tensor]:
@@ -333,27 +328,27 @@ class RunFolder:
 
     def load_cams(self, name: str) -> Cams | None:
         """Maps of an image; None if the stage did not run for it."""
-        return self.cams[name] if name in self.cams else None
+        return self.cams.get(name)
 
     def load_seeds(self, name: str) -> Seeds | None:
         """Seeds of an image; None if the stage did not run for it."""
-        return self.seeds[name] if name in self.seeds else None
+        return self.seeds.get(name)
 
     def load_boundaries(self, name: str) -> Tensor | None:
         """Learned boundaries of an image; None if the stage did not run for it."""
-        return self.boundaries[name] if name in self.boundaries else None
+        return self.boundaries.get(name)
 
     def load_walk(self, name: str) -> Tensor | None:
         """The walk's labels of an image; None if the stage did not run for it."""
-        return self.walks[name] if name in self.walks else None
+        return self.walks.get(name)
 
     def load_mask(self, name: str) -> PseudoMask | None:
         """The pseudo mask of an image; None if the stage did not run for it."""
-        return self.masks[name] if name in self.masks else None
+        return self.masks.get(name)
 
     def load_prediction(self, name: str) -> PseudoMask | None:
         """The segmenter's mask of an image; None if the stage did not run for it."""
-        return self.predictions[name] if name in self.predictions else None
+        return self.predictions.get(name)
 
 
 def _what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -363,9 +358,7 @@ def _what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     if old.get("seed") != new["seed"]:
         return f"the seed changed from {old.get('seed')} to {new['seed']}"
     before, now = old.get("settings", {}), new["settings"]
-    changed = [
-        f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in now if before.get(key) != now.get(key)
-    ]
+    changed = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in now if before.get(key) != now.get(key)]
     if changed:
         return "settings changed: " + ", ".join(changed)
     again = [stage for stage in new["after"] if old.get("after", {}).get(stage) != new["after"][stage]]

@@ -186,8 +186,7 @@ def _csv_cells(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
             yield place, cells[image_column].strip(), tags
     except csv.Error as error:
         raise ValueError(
-            f"{path}, line {reader.line_num}: expected a table, found an error ({error}). "
-            "Save it as CSV again."
+            f"{path}, line {reader.line_num}: expected a table, found an error ({error}). Save it as CSV again."
         ) from error
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(..., 3, H, W) uint8 RGB -> float32 with the backbone's mean and deviation taken out."""
-    return TF.normalize(TF.to_dtype(pixels, torch.float32, scale=True), list(mean), list(std))
+    scaled: Tensor = TF.to_dtype(pixels, torch.float32, scale=True)
+    normal: Tensor = TF.normalize(scaled, list(mean), list(std))
+    return normal
 
 
 def resize_image(pixels: Tensor, size: tuple[int, int]) -> Tensor:

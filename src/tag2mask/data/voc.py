@@ -93,9 +93,7 @@ def _read_split(root: Path, split: str) -> list[str]:
     path = folder / f"{split}.txt"
     if not path.is_file():
         present = ", ".join(sorted(file.stem for file in folder.glob("*.txt"))) or "no list"
-        raise ValueError(
-            f"{path}: expected a list of images, found {present} in {folder}. Choose another split."
-        )
+        raise ValueError(f"{path}: expected a list of images, found {present} in {folder}. Choose another split.")
     return list(dict.fromkeys(Path(line.split()[0]).stem for line in read_names(path)))
 
 
@@ -104,9 +102,7 @@ def _read_tags(path: Path) -> tuple[int, ...]:
     try:
         objects = ElementTree.parse(path).getroot().findall("object")
     except (ElementTree.ParseError, OSError) as error:
-        raise ValueError(
-            f"{path}: expected an XML annotation, found an error ({error}). Copy it again."
-        ) from error
+        raise ValueError(f"{path}: expected an XML annotation, found an error ({error}). Copy it again.") from error
     names = {(thing.findtext("name") or "").strip() for thing in objects}
     unknown = sorted(names - set(VOC_CLASSES))
     if unknown:

@@ -30,19 +30,17 @@ class Backbone(nn.Module):
         (8, 12)
     """
 
-    def __init__(
-        self, name: str, output_stride: int = 16, pretrained: bool = False, without_last: int = 0
-    ) -> None:
+    def __init__(self, name: str, output_stride: int = 16, pretrained: bool = False, without_last: int = 0) -> None:
         super().__init__()
         if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name[:6]}*")[:8]) or "timm.list_models() names all"
             raise ValueError(f"backbone {name!r}: timm has no model of this name. Near: {near}.")
         self.name = name
         self.output_stride = output_stride
-        self.net = _create(name, output_stride, pretrained, without_last)
-        self.channels: tuple[int, ...] = tuple(self.net.feature_info.channels())
-        self.strides: tuple[int, ...] = tuple(self.net.feature_info.reduction())
-        config = self.net.pretrained_cfg
+        self.net = net = _create(name, output_stride, pretrained, without_last)
+        self.channels: tuple[int, ...] = tuple(_info(net).channels())
+        self.strides: tuple[int, ...] = tuple(_info(net).reduction())
+        config: Any = net.pretrained_cfg
         self.mean: Sequence[float] = tuple(config.get("mean", (0.485, 0.456, 0.406)))
         self.std: Sequence[float] = tuple(config.get("std", (0.229, 0.224, 0.225)))
 
@@ -63,7 +61,7 @@ def _create(name: str, output_stride: int, pretrained: bool, without_last: int) 
     wanted: dict[str, Any] = {"features_only": True, "output_stride": output_stride}
     try:
         if without_last:
-            levels = len(timm.create_model(name, **wanted).feature_info.channels())
+            levels = len(_info(timm.create_model(name, **wanted)).channels())
             wanted["out_indices"] = tuple(range(levels - without_last))
         net: nn.Module = timm.create_model(name, pretrained=pretrained, **wanted)
     except (TypeError, AssertionError, NotImplementedError, AttributeError) as error:
@@ -79,13 +77,18 @@ def _create(name: str, output_stride: int, pretrained: bool, without_last: int) 
             "On a machine without internet either train from scratch (pretrained=False) or load the weights once "
             "on a connected machine and copy timm's cache folder (HF_HOME) here."
         ) from error
-    found = int(net.feature_info.reduction()[-1])  # type: ignore[union-attr, operator]
+    found = int(_info(net).reduction()[-1])
     if found != output_stride:
         raise ValueError(
             f"backbone {name!r}: asked for output stride {output_stride}, its last map has {found}. "
             f"Set the stride to {found} or take a backbone that can be dilated (any ResNet)."
         )
     return net
+
+
+def _info(net: nn.Module) -> Any:
+    """timm's table of a net's feature levels; timm has no types."""
+    return net.feature_info
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
@@ -105,7 +108,7 @@ def frozen_parameters(backbone: Backbone, levels: int) -> list[nn.Parameter]:
     chosen: list[nn.Parameter] = []
     if levels <= 0:
         return chosen
-    wanted = [info["module"] for info in backbone.net.feature_info.info][levels - 1]  # type: ignore[union-attr, index]
+    wanted = _info(backbone.net).info[levels - 1]["module"]
     for name, child in backbone.net.named_children():
         chosen += list(child.parameters())
         if name == str(wanted).replace(".", "_"):
@@ -115,4 +118,4 @@ def frozen_parameters(backbone: Backbone, levels: int) -> list[nn.Parameter]:
 
 def to_channels_last(module: nn.Module) -> nn.Module:
     """Lay the weights out for the fastest convolutions of CPUs and GPUs."""
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return module.to(memory_format=torch.channels_last)

@@ -34,9 +34,7 @@ class Segmenter(nn.Module):
         # The finest level at stride 4 or coarser: enough for edges, and cheap.
         self.fine_level = next(index for index, stride in enumerate(backbone.strides) if stride >= 4)
         fine = backbone.channels[self.fine_level]
-        self.pyramid = nn.ModuleList(
-            [_conv(deep, width, 1), *(_conv(deep, width, 3, rate) for rate in rates)]
-        )
+        self.pyramid = nn.ModuleList([_conv(deep, width, 1), *(_conv(deep, width, 3, rate) for rate in rates)])
         self.context = nn.Sequential(nn.Conv2d(deep, width, 1), nn.ReLU())
         self.project = _conv(width * (len(rates) + 2), width, 1)
         self.fine = _conv(fine, 48, 1)

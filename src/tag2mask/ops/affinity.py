@@ -69,7 +69,7 @@ def pair_affinity(features: Tensor, offsets: Sequence[Offset]) -> Tensor:
         computes the differences again instead of keeping them.
     """
     check_shape("features", features, "B D h w")
-    values: Tensor = _PairAffinity.apply(features, tuple(offsets))  # type: ignore[no-untyped-call]
+    values: Tensor = _PairAffinity.apply(features, tuple(offsets))
     return values
 
 

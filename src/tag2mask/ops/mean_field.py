@@ -46,8 +46,7 @@ ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
 LOG2_E, LN2_HIGH, LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 ROUNDER = np.float32(3 << 22)
 POLYNOMIAL = tuple(
-    np.float32(x)
-    for x in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+    np.float32(x) for x in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
 )
 P5, P4, P3, P2, P1, P0 = POLYNOMIAL
 

@@ -61,9 +61,7 @@ def random_walks(
     known = check_shape("scores", scores, "C h w")
     check_shape("affinity values", affinity.values, "P h w", h=known["h"], w=known["w"])
     if beta < 0 or min(steps, default=0) < 0 or list(steps) != sorted(steps):
-        raise ValueError(
-            f"random walk: expected beta >= 0 and ascending steps >= 0, got {beta} and {list(steps)}."
-        )
+        raise ValueError(f"random walk: expected beta >= 0 and ascending steps >= 0, got {beta} and {list(steps)}.")
     weights, own = transition_weights(affinity, beta)
     walked = scores.float() + _LIFT
     done = 0

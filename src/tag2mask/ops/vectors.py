@@ -149,9 +149,7 @@ def _halve(builder, value, lanes, combine):
     while lanes > 1:
         lanes //= 2
         low, high = (
-            builder.shuffle_vector(
-                value, value, ir.Constant(ir.VectorType(INT, lanes), list(range(a, a + lanes)))
-            )
+            builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(INT, lanes), list(range(a, a + lanes))))
             for a in (0, lanes)
         )
         value = combine(low, high)

@@ -7,7 +7,6 @@ import logging
 import platform
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tag2mask.data.dataset import unreadable, without
@@ -24,6 +23,7 @@ from tag2mask.training import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tag2mask.data.dataset import TagDataset
 
@@ -233,16 +233,12 @@ def change_settings(settings: AffinityNetSettings, changes: Sequence[str]) -> Af
         if not equals or part is None or name not in type(part).__dataclass_fields__:
             stages = ", ".join(AffinityNetSettings.__dataclass_fields__)
             known = f" {stage} has: {', '.join(type(part).__dataclass_fields__)}." if part is not None else ""
-            raise ValueError(
-                f"setting {change!r}: expected STAGE.FIELD=VALUE with one of the stages {stages}.{known}"
-            )
+            raise ValueError(f"setting {change!r}: expected STAGE.FIELD=VALUE with one of the stages {stages}.{known}")
         try:
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text
-        settings = replace(
-            settings, **{stage: replace(part, **{name: _like(getattr(part, name), value, change)})}
-        )
+        settings = replace(settings, **{stage: replace(part, **{name: _like(getattr(part, name), value, change)})})
     return settings
 
 

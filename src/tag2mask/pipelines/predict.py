@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -74,9 +74,8 @@ def load(path: str | Path, *, runtime: Runtime | None = None) -> TrainedRun:
         raise ValueError(
             f"{run.path}: expected a finished run, its segmenter is not trained. Start it again to finish."
         )
-    values = {
-        key: tuple(v) if isinstance(v, list) else v for key, v in run.record()["settings"]["segment"].items()
-    }
+    kept: dict[str, Any] = run.record()["settings"]["segment"]
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in kept.items()}
     settings = SegmentSettings(**values)
     runtime = runtime or Runtime()
     net = build_segmenter(settings, len(run.class_names()), None, runtime)
@@ -143,9 +142,7 @@ def _image_files(paths: Sequence[Path]) -> dict[str, Path]:
         free = name
         while free in named:
             free = (
-                f"{path.parent.name}_{free}"
-                if not free.startswith(path.parent.name)
-                else f"{free}_{path.suffix[1:]}"
+                f"{path.parent.name}_{free}" if not free.startswith(path.parent.name) else f"{free}_{path.suffix[1:]}"
             )
         named[free] = path
     return named

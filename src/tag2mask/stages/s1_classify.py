@@ -88,9 +88,7 @@ def crop_side(image_side: int) -> int:
 class TaggedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
     """Random views of tagged images, looked up by (epoch, index)."""
 
-    def __init__(
-        self, data: TagDataset, settings: ClassifySettings, backbone: Backbone, runtime: Runtime
-    ) -> None:
+    def __init__(self, data: TagDataset, settings: ClassifySettings, backbone: Backbone, runtime: Runtime) -> None:
         self.data, self.settings, self.backbone, self.runtime = data, settings, backbone, runtime
 
     def __len__(self) -> int:
@@ -101,9 +99,7 @@ class TaggedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         image = self.data[self.data.names[index]]
         with self.runtime.seeded(STAGE, "view", epoch, image.name):
             window = random_window(image.size, self.settings.long_side, self.settings.crop)
-            pixels = padded_view(
-                image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std
-            )
+            pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
         return image.name, pixels, image.tags
 
 

@@ -86,9 +86,7 @@ def make_cams(
     return run.cams
 
 
-def image_cams(
-    image: TaggedImage, classifier: CamClassifier, settings: LocalizeSettings, runtime: Runtime
-) -> Cams:
+def image_cams(image: TaggedImage, classifier: CamClassifier, settings: LocalizeSettings, runtime: Runtime) -> Cams:
     """The maps of one image; call inside ``runtime.inference(classifier)``.
 
     Args:
@@ -105,9 +103,7 @@ def image_cams(
     views: list[Tensor] = []
     for scale in settings.scales:
         scaled = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-        pixels = normalise(
-            resize_image(image.pixels, scaled), classifier.backbone.mean, classifier.backbone.std
-        )
+        pixels = normalise(resize_image(image.pixels, scaled), classifier.backbone.mean, classifier.backbone.std)
         both = torch.stack([pixels, pixels.flip(-1)]).to(runtime.device, memory_format=torch.channels_last)
         views += list(classifier.cams(both)[:, class_ids].float().cpu())
     merged = merge_views(views, [False, True] * len(settings.scales), (kept[0], kept[1]))

@@ -117,9 +117,7 @@ class SeedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         with self.runtime.seeded(STAGE, "view", epoch, image.name):
             window = random_window(size, (max(size), max(size)), self.settings.crop * stride)
             window = replace(window, factor=max(size) / max(image.size))
-            pixels = padded_view(
-                image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std
-            )
+            pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
         both = torch.cat([scores.low, scores.high])
         whole = F.interpolate(both[None], image.size, mode="bilinear", align_corners=False)[0]
         cells = F.avg_pool2d(cut_window(whole, window, fill=-1.0)[None], stride)[0]

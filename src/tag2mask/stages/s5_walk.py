@@ -78,9 +78,7 @@ class Walk:
     steps: int
 
 
-def image_affinity(
-    image: TaggedImage, net: AffinityNet, settings: AffinitySettings, runtime: Runtime
-) -> PixelAffinity:
+def image_affinity(image: TaggedImage, net: AffinityNet, settings: AffinitySettings, runtime: Runtime) -> PixelAffinity:
     """The learned affinity of one image; call inside ``runtime.inference(net)``.
 
     Args:
@@ -108,7 +106,7 @@ def cell_scores(cams: Cams, alpha: float, grid: tuple[int, int]) -> Tensor:
 
 
 def image_mask(
-    image: TaggedImage, cams: Cams, affinity: PixelAffinity, walk: Walk, max_side: int, crf: CrfSettings
+    image: TaggedImage, cams: Cams, affinity: PixelAffinity, walk: Walk, *, max_side: int, crf: CrfSettings
 ) -> tuple[Tensor, PseudoMask]:
     """One image: labels of the walk in front of the CRF, (H, W) int64, and the pseudo mask.
 
@@ -131,9 +129,7 @@ def image_mask(
     refined = torch.from_numpy(dense_crf(small, probabilities.numpy(), settings=crf))
     before = resize_labels(labels_of_scores(scores, cams.class_ids), image.size)
     labels = resize_labels(labels_of_scores(refined, cams.class_ids), image.size)
-    confidence = F.interpolate(
-        refined.amax(dim=0)[None, None], image.size, mode="bilinear", align_corners=False
-    )
+    confidence = F.interpolate(refined.amax(dim=0)[None, None], image.size, mode="bilinear", align_corners=False)
     return before, PseudoMask(image.name, labels, confidence[0, 0].clamp(0, 1))
 
 
@@ -172,7 +168,7 @@ def walk_masks(
         for path in track(stage.missing([f"masks/{name}" for name in data.names], ".png"), STAGE):
             image = data[path.removeprefix("masks/")]
             learned = image_affinity(image, net, affinity, runtime)
-            before, mask = image_mask(image, cams[image.name], learned, walk, settings.max_side, crf)
+            before, mask = image_mask(image, cams[image.name], learned, walk, max_side=settings.max_side, crf=crf)
             boundaries = boundary_strength(learned.values, learned.offsets)
             write_unit(stage.file(f"boundaries/{image.name}", ".png"), boundaries)
             write_labels(stage.file(f"walk/{image.name}", ".png"), before, classes)

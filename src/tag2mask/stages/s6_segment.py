@@ -125,16 +125,12 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         labels = self.masks[image.name].labels
         with self.runtime.seeded(STAGE, "view", epoch, image.name):
             window = random_window(image.size, self.settings.long_side, self.settings.crop)
-            pixels = padded_view(
-                image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std
-            )
+            pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
         cut = cut_window(labels[None].int(), window, fill=IGNORE, nearest=True)[0]
         return image.name, pixels, cut.long()
 
 
-def build_segmenter(
-    settings: SegmentSettings, num_classes: int, run: RunFolder | None, runtime: Runtime
-) -> Segmenter:
+def build_segmenter(settings: SegmentSettings, num_classes: int, run: RunFolder | None, runtime: Runtime) -> Segmenter:
     """The segmenter with the weights that its training starts from; random ones without a run."""
     with runtime.seeded(STAGE, "weights"):
         pretrained = run is not None and settings.start_from == "imagenet"
@@ -151,6 +147,7 @@ def learn_masks(
     data: TagDataset,
     masks: LabelSource,
     settings: SegmentSettings,
+    *,
     runtime: Runtime,
     store: CheckpointStore | None = None,
 ) -> Fitted:
@@ -174,9 +171,7 @@ def learn_masks(
     return fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=store)
 
 
-def predict_mask(
-    name: str, pixels: Tensor, net: Segmenter, settings: SegmentSettings, runtime: Runtime
-) -> PseudoMask:
+def predict_mask(name: str, pixels: Tensor, net: Segmenter, settings: SegmentSettings, runtime: Runtime) -> PseudoMask:
     """The segmenter's mask of one image, no tags needed; call inside ``runtime.inference(net)``.
 
     The image and its mirror image are averaged.
@@ -226,7 +221,7 @@ def train_segmenter(
         curves = stage.notes().get("curves", {})
     else:
         net = build_segmenter(settings, classes, run, runtime)
-        curves = learn_masks(net, data, masks, settings, runtime, stage).history
+        curves = learn_masks(net, data, masks, settings, runtime=runtime, store=stage).history
         stage.save_weights(net.state_dict())
         stage.note(curves=curves)
     if stage.finished:

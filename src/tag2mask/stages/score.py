@@ -51,6 +51,7 @@ def score_run(run: RunFolder, data: TagDataset) -> ScoreTable:
         names: Sequence[str],
         labels: Callable[[str], Tensor],
         there: Callable[[str], bool],
+        *,
         note: str = "",
     ) -> None:
         if names and all(there(name) for name in names):
@@ -61,10 +62,10 @@ def score_run(run: RunFolder, data: TagDataset) -> ScoreTable:
 
     seeded, walked = run.chosen("03_seed"), run.chosen("05_walk")
     note = f"alpha {seeded['alpha_object']:g}" if seeded else ""
-    add("cam_crf", "CAM + CRF", train, lambda name: run.cam_crf[name], lambda name: name in run.cam_crf, note)
+    add("cam_crf", "CAM + CRF", train, lambda name: run.cam_crf[name], lambda name: name in run.cam_crf, note=note)
     rows += [row for row in (_seed_row(run, train, truth, classes),) if row is not None]
     note = "alpha {alpha:g}, beta {beta:g}, t {steps}".format(**walked) if walked else ""
-    add("walk", "walk", train, lambda name: run.walks[name], lambda name: name in run.walks, note)
+    add("walk", "walk", train, lambda name: run.walks[name], lambda name: name in run.walks, note=note)
     add("walk_crf", "walk + CRF", train, lambda name: run.masks[name].labels, lambda name: name in run.masks)
     for split, names in (("train", train), ("val", val)):
         add(
