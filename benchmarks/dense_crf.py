@@ -105,9 +105,7 @@ def in_float64(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
             values = blur @ values
         return gain * (splat.T @ values)
 
-    norms = [
-        apply(np.ones((splat.shape[1], 1)), splat, blurs, gain) ** -0.5 for splat, blurs, gain, _ in filters
-    ]
+    norms = [apply(np.ones((splat.shape[1], 1)), splat, blurs, gain) ** -0.5 for splat, blurs, gain, _ in filters]
     unary = np.log(np.clip(probabilities.reshape(len(probabilities), -1).T.astype(float), 1e-5, 1))
     energies = unary
     for _ in range(SETTINGS.iterations + 1):
@@ -133,9 +131,7 @@ def best_times(calls: dict[str, Callable[[], object]], repetitions: int) -> dict
 
 def main() -> None:
     """Print one row per number of labels."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs=2, default=(375, 500), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--labels", type=int, nargs="+", default=(2, 5, 21))
     parser.add_argument("--repetitions", type=int, default=7)
@@ -148,9 +144,7 @@ def main() -> None:
     else:
         image = draw_image(*options.size)
     height, width = image.shape[:2]
-    print(
-        f"dense CRF, {width}x{height}, {SETTINGS.iterations} iterations; milliseconds, best of {options.repetitions}"
-    )
+    print(f"dense CRF, {width}x{height}, {SETTINGS.iterations} iterations, best of {options.repetitions}, ms")
     print("labels  pydensecrf2  1 thread  2 threads  refine only (1, 2)   ratio 1   ratio 2", end="")
     print("   labels equal   max |dQ|   rounding: theirs     ours")
     for labels in options.labels:
@@ -166,9 +160,7 @@ def main() -> None:
             calls["peer"] = lambda p=probabilities: pydensecrf2(image, p)
         times = best_times(calls, options.repetitions)
         ours = dense_crf(image, probabilities)
-        row = (
-            f"{times['one']:10.0f}{times['two']:11.0f}{times['refine one']:13.0f},{times['refine two']:6.0f}"
-        )
+        row = f"{times['one']:10.0f}{times['two']:11.0f}{times['refine one']:13.0f},{times['refine two']:6.0f}"
         if not peer:
             print(f"{labels:6d}{'-':>13}{row}")
             continue

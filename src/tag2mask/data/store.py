@@ -88,6 +88,7 @@ class StageFolder:
         self.name = path.name
         self._head = dict(head)
         self._started = time.monotonic()
+        self._seconds_before = 0.0
 
     def file(self, name: str, suffix: str) -> Path:
         """Where the file of an image lies; image names may hold slashes."""
@@ -119,7 +120,7 @@ class StageFolder:
             items: how many images it went through.
             facts: more for the report: ``curves``, ``evidence``, ``chosen`` ...
         """
-        seconds = time.monotonic() - self._started + float(self.notes().get("seconds", 0.0))
+        seconds = self._seconds()
         summary = {"line": line, "items": items, "seconds": round(seconds, 2), **facts}
         write_json(self.path / "stage.json", {**self._head, "finished": True, "summary": summary})
         (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -146,12 +147,18 @@ class StageFolder:
         with safe_open(str(path), framework="pt") as file:
             state = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        self._seconds_before = float(state.pop("seconds", 0.0))
         logger.info("%s: going on after epoch %s", self.name, state["epoch"])
         return tensors, state
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Keep the state of a training and the seconds spent."""
-        write_weights(self.path / "checkpoint.safetensors", tensors, {"state": json.dumps(state)})
+        whole = json.dumps({**state, "seconds": self._seconds()})
+        write_weights(self.path / "checkpoint.safetensors", tensors, {"state": whole})
+
+    def _seconds(self) -> float:
+        """Time spent on this stage, by a training that was stopped too."""
+        return time.monotonic() - self._started + self._seconds_before
 
 
 def _load_weights(path: Path) -> dict[str, Tensor]:

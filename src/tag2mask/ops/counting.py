@@ -8,12 +8,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from tag2mask.checks import check_dtype, check_shape
+from tag2mask.ops.compiled import kernel
 from tag2mask.records import IGNORE, channels_from_labels, labels_from_class_ids
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -111,7 +111,7 @@ def _check_labels(name: str, labels: Tensor, table: IntArray) -> None:
 # The loops below are compiled, so coverage cannot see that their lines run.
 
 
-@numba.njit(nogil=True)
+@kernel
 def _count_runs(  # pragma: no cover
     rows: IntArray, columns: IntArray, table: IntArray, decided_only: bool, counts: IntArray
 ) -> bool:
@@ -128,7 +128,7 @@ def _count_runs(  # pragma: no cover
     return bool(_add_run(row, column, len(rows) - start, table, decided_only, counts))
 
 
-@numba.njit(nogil=True)
+@kernel
 def _add_run(  # noqa: PLR0917  # pragma: no cover
     row: int, column: int, pixels: int, table: IntArray, decided_only: bool, counts: IntArray
 ) -> bool:
@@ -145,7 +145,7 @@ def _add_run(  # noqa: PLR0917  # pragma: no cover
     return True
 
 
-@numba.njit(nogil=True)
+@kernel
 def _count_bins(  # pragma: no cover
     rows: IntArray, scores: Any, table: IntArray, thresholds: Any, found: IntArray
 ) -> bool:

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from tag2mask.ops.compiled import kernel
 from tag2mask.ops.vectors import (
     add,
     divide,
     fill,
     fma,
-    kernel,
     largest,
     load,
     maximum,

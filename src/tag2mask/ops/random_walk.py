@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tag2mask.checks import check_shape
-from tag2mask.ops.affinity import pair_windows
+from tag2mask.ops.affinity import Offset, pair_windows
+from tag2mask.ops.compiled import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,11 +66,11 @@ def random_walks(
     if beta < 0 or min(steps, default=0) < 0 or list(steps) != sorted(steps):
         raise ValueError(f"random walk: expected beta >= 0 and ascending steps >= 0, got {beta} and {list(steps)}.")
     weights, own = transition_weights(affinity, beta)
+    advance = _steps_on_cpu if scores.device.type == "cpu" else _steps
     walked = scores.float() + _LIFT
     done = 0
     for wanted in steps:
-        for _ in range(wanted - done):
-            walked = _step(walked, weights, own, affinity.offsets)
+        walked = advance(walked, weights, own, affinity.offsets, wanted - done)
         done = wanted
         yield wanted, (walked - _LIFT).clamp_(min=0)
 
@@ -95,12 +98,47 @@ def transition_weights(affinity: PixelAffinity, beta: float) -> tuple[Tensor, Te
     return weights * own, own
 
 
-def _step(scores: Tensor, weights: Tensor, own: Tensor, offsets: Sequence[tuple[int, int]]) -> Tensor:
-    """T applied once: (C, h, w) -> (C, h, w)."""
-    moved = scores * own
+def _steps(scores: Tensor, weights: Tensor, own: Tensor, offsets: Sequence[Offset], count: int) -> Tensor:
+    """T applied `count` times, in torch: (C, h, w) -> (C, h, w)."""
     height, width = scores.shape[-2:]
-    for index, offset in enumerate(offsets):
-        near, far = pair_windows(offset, height, width)
-        moved[:, *near].addcmul_(weights[0, index, *near], scores[:, *far])
-        moved[:, *far].addcmul_(weights[1, index, *far], scores[:, *near])
-    return moved
+    windows = [pair_windows(offset, height, width) for offset in offsets]
+    for _ in range(count):
+        moved = scores * own
+        for index, (near, far) in enumerate(windows):
+            moved[:, *near].addcmul_(weights[0, index, *near], scores[:, *far])
+            moved[:, *far].addcmul_(weights[1, index, *far], scores[:, *near])
+        scores = moved
+    return scores
+
+
+def _steps_on_cpu(scores: Tensor, weights: Tensor, own: Tensor, offsets: Sequence[Offset], count: int) -> Tensor:
+    """The same in one compiled loop; the map stands in a frame of zeros, so no neighbour has to be checked."""
+    reach = max(max(abs(down), abs(right)) for down, right in offsets)
+    framed = F.pad(scores, (reach, reach, reach, reach)).contiguous().numpy()
+    every = torch.cat([weights[0], weights[1], own[None]]).contiguous().numpy()
+    shifts = np.array([*offsets, *((-down, -right) for down, right in offsets), (0, 0)], dtype=np.int64)
+    walked = _apply(framed, every, shifts, reach, count)
+    return torch.from_numpy(walked[:, reach:-reach, reach:-reach].copy())
+
+
+@kernel(fastmath=True)
+def _apply(  # type: ignore[no-untyped-def]  # pragma: no cover  (compiled)
+    scores, weights, shifts, reach, count
+):
+    """scores (C, h + 2 reach, w + 2 reach); weights (N, h, w); shifts (N, 2): the neighbours, rows first."""
+    neighbours, height, width = weights.shape
+    other = np.zeros_like(scores)
+    scores = scores.copy()
+    for _ in range(count):
+        for channel in range(scores.shape[0]):
+            for row in range(height):
+                total = other[channel, row + reach, reach : reach + width]
+                total[:] = 0
+                for k in range(neighbours):
+                    left = reach + shifts[k, 1]
+                    near = scores[channel, row + reach + shifts[k, 0], left : left + width]
+                    share = weights[k, row]
+                    for column in range(width):
+                        total[column] += share[column] * near[column]
+        scores, other = other, scores
+    return scores

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.core.datamodel import models
@@ -23,14 +22,6 @@ intrinsic: Any = numba_intrinsic
 """Its own types know nothing of the first argument, which numba fills in."""
 
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
-
-
-def kernel(function: Any) -> Any:
-    """Compile with numba at the first call; keep the machine code on disk; release the interpreter lock."""
-    try:
-        return numba.njit(function, cache=True, nogil=True, error_model="numpy")
-    except RuntimeError:  # There is no folder to write to: compile anew in each process.
-        return numba.njit(function, nogil=True, error_model="numpy")
 
 
 class Vector(types.Type):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +16,20 @@ from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.seeds import labels_of_scores, seed_labels
 from tag2mask.progress import track
 from tag2mask.records import SeedScores
+from tag2mask.stages.choosing import choose_alpha
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.store import Artefacts, RunFolder
+    from tag2mask.data.store import Artefacts, RunFolder, StageFolder
     from tag2mask.records import Cams, TaggedImage
 
 STAGE = "03_seed"
+
+AROUND = 2.0
+"""The chosen alpha over the low one, and the high one over it; the published 4 and 24 lie 2.4 around 9.8."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class SeedSettings:
     """Which pixels become seeds. The background score is (1 - max CAM) ** alpha.
 
     Args:
-        alpha_object: an object must beat the background at this exponent (paper and authors: 4).
+        alpha_object: an object must beat the background at this exponent (paper and authors: 4); "auto" chooses
+            it from the images, see `tag2mask.stages.choosing`.
         alpha_background: the background must beat every object even at this one (paper: 24, authors: 32).
         max_side: images with a longer side are shrunk to it for the CRF; 0 means never. Bounds time and memory.
         score_stride: image pixels per cell of the kept score maps.
@@ -119,7 +124,7 @@ def make_seeds(
     stage = run.open_stage(STAGE, (settings, crf), after=("02_localize",))
     if stage.finished:
         return run.seed_scores
-    alphas = (float(settings.alpha_object), float(settings.alpha_background))
+    alphas, evidence = _alphas(data, cams, stage, settings, crf)
     classes = len(data.class_names)
     for name in track(stage.missing([f"scores/{name}" for name in data.names], ".npz"), STAGE):
         image = data[name.removeprefix("scores/")]
@@ -132,5 +137,25 @@ def make_seeds(
         f"seeds of {len(data.names)} images, alpha {alphas[0]:g} and {alphas[1]:g}",
         items=len(data.names),
         chosen={"alpha_object": alphas[0], "alpha_background": alphas[1]},
+        **({"evidence": evidence} if evidence else {}),
     )
     return run.seed_scores
+
+
+def _alphas(
+    data: TagDataset, cams: Artefacts[Cams], stage: StageFolder, settings: SeedSettings, crf: CrfSettings
+) -> tuple[tuple[float, float], dict[str, Any] | None]:
+    """The two exponents, and why, if they were chosen; an earlier start of this stage may have chosen already."""
+    low, high = settings.alpha_object, settings.alpha_background
+    if low != "auto" and high != "auto":
+        return (float(low), float(high)), None
+    noted = stage.notes()
+    if "alpha" not in noted:
+        choice = choose_alpha(data, cams, crf)
+        noted = {"alpha": choice.values["alpha"], "evidence": choice.evidence}
+        stage.note(**noted)
+    best = float(noted["alpha"])
+    return (
+        best / AROUND if low == "auto" else float(low),
+        best * AROUND if high == "auto" else float(high),
+    ), noted["evidence"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from tag2mask.ops.random_walk import random_walk
 from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.progress import track
 from tag2mask.records import Cams, PixelAffinity, PseudoMask
+from tag2mask.stages.choosing import ALPHAS, BETAS, STEPS, choose_walk
 from tag2mask.stages.s3_seed import image_for_crf, resize_labels
 from tag2mask.stages.s4_affinity import AffinitySettings, working_size
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.store import Artefacts, RunFolder
+    from tag2mask.data.store import Artefacts, RunFolder, StageFolder
     from tag2mask.nets.affinity_net import AffinityNet
     from tag2mask.records import TaggedImage
     from tag2mask.training import Runtime
@@ -37,7 +38,8 @@ class WalkSettings:
     """How scores spread, and how the spread scores become masks.
 
     Args:
-        alpha: exponent of the background score that walks along (paper: 16).
+        alpha: exponent of the background score that walks along (paper: 16); "auto" chooses this and the next
+            two from the images, see `tag2mask.stages.choosing`.
         beta: sharpening of the affinity (paper: 8).
         steps: length t of the walk (paper: 256).
         max_side: images with a longer side are shrunk to it for the CRF; 0 means never. Bounds time and memory.
@@ -95,14 +97,9 @@ def image_affinity(image: TaggedImage, net: AffinityNet, settings: AffinitySetti
     return PixelAffinity(offsets, pair_affinity(features, offsets)[0].cpu(), net.stride)
 
 
-def cell_scores(cams: Cams, alpha: float, grid: tuple[int, int]) -> Tensor:
-    """Maps and background averaged over the cells of the affinity map: (1 + K, h, w) float32."""
-    maps = (
-        F.interpolate(cams.scores[None], grid, mode="area")[0]
-        if len(cams.class_ids)
-        else cams.scores.new_zeros((0, *grid))
-    )
-    return with_background(maps, alpha)
+def cell_maps(cams: Cams, grid: tuple[int, int]) -> Tensor:
+    """Maps averaged over the cells of the affinity map: (K, h, w) float32."""
+    return F.interpolate(cams.scores[None], grid, mode="area")[0]
 
 
 def image_mask(
@@ -122,7 +119,7 @@ def image_mask(
         background = torch.zeros(image.size, dtype=torch.int64)
         return background, PseudoMask(image.name, background, torch.ones(image.size))
     grid = (int(affinity.values.shape[-2]), int(affinity.values.shape[-1]))
-    walked = random_walk(cell_scores(cams, walk.alpha, grid), affinity, beta=walk.beta, steps=walk.steps)
+    walked = random_walk(with_background(cell_maps(cams, grid), walk.alpha), affinity, beta=walk.beta, steps=walk.steps)
     small = image_for_crf(image, max_side)
     scores = F.interpolate(walked[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
     probabilities = (scores / scores.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
@@ -162,9 +159,9 @@ def walk_masks(
     stage = run.open_stage(STAGE, (settings, crf), after=("02_localize", "04_affinity"))
     if stage.finished:
         return run.masks
-    walk = Walk(float(settings.alpha), float(settings.beta), int(settings.steps))
     classes = len(data.class_names)
     with runtime.inference(net):
+        walk, evidence = _walk(data, cams, net, stage, settings, affinity=affinity, crf=crf, runtime=runtime)
         for path in track(stage.missing([f"masks/{name}" for name in data.names], ".png"), STAGE):
             image = data[path.removeprefix("masks/")]
             learned = image_affinity(image, net, affinity, runtime)
@@ -179,5 +176,42 @@ def walk_masks(
         f"masks of {len(data.names)} images, alpha {walk.alpha:g}, beta {walk.beta:g}, t {walk.steps}",
         items=len(data.names),
         chosen={"alpha": walk.alpha, "beta": walk.beta, "steps": walk.steps},
+        **({"evidence": evidence} if evidence else {}),
     )
     return run.masks
+
+
+def _walk(
+    data: TagDataset,
+    cams: Artefacts[Cams],
+    net: AffinityNet,
+    stage: StageFolder,
+    settings: WalkSettings,
+    *,
+    affinity: AffinitySettings,
+    crf: CrfSettings,
+    runtime: Runtime,
+) -> tuple[Walk, dict[str, Any] | None]:
+    """The walk's values, and why, if any was chosen; an earlier start of this stage may have chosen already."""
+    alpha, beta, steps = settings.alpha, settings.beta, settings.steps
+    if alpha != "auto" and beta != "auto" and steps != "auto":
+        return Walk(float(alpha), float(beta), int(steps)), None
+
+    def maps_of(name: str) -> tuple[Tensor, PixelAffinity]:
+        learned = image_affinity(data[name], net, affinity, runtime)
+        return cell_maps(cams[name], (int(learned.values.shape[-2]), int(learned.values.shape[-1]))), learned
+
+    noted = stage.notes()
+    if "chosen" not in noted:
+        choice = choose_walk(
+            data,
+            maps_of,
+            crf,
+            alphas=ALPHAS if alpha == "auto" else (float(alpha),),
+            betas=BETAS if beta == "auto" else (float(beta),),
+            steps=STEPS if steps == "auto" else (int(steps),),
+        )
+        noted = {"chosen": dict(choice.values), "evidence": choice.evidence}
+        stage.note(**noted)
+    chosen = noted["chosen"]
+    return Walk(float(chosen["alpha"]), float(chosen["beta"]), int(chosen["steps"])), noted["evidence"]

@@ -1,0 +1,75 @@
+"""AffinityNet: 448 channels at the declared stride, batch norm that never learns."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tag2mask.nets.affinity_net import SIDE_CHANNELS, AffinityNet
+from tag2mask.nets.backbones import Backbone
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return AffinityNet(Backbone("resnet10t", 8)).eval()
+
+
+def pixels(*size, count=2):
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_published_channels():
+    assert SIDE_CHANNELS == (64, 128, 256)
+    assert sum(SIDE_CHANNELS) == 448
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 47), (33, 9)])
+@torch.no_grad()
+def test_448_channels_at_stride_8(net, size):
+    assert net.stride == 8
+    assert net.channels == 448
+    assert net(pixels(*size)).shape == (2, 448, math.ceil(size[0] / 8), math.ceil(size[1] / 8))
+
+
+@pytest.mark.parametrize(("stride", "without_last"), [(16, 0), (32, 0), (8, 1)])
+@torch.no_grad()
+def test_the_stride_is_the_backbone_s(stride, without_last):
+    net = AffinityNet(Backbone("resnet10t", stride, without_last=without_last)).eval()
+    assert net.stride == stride
+    assert net(pixels(64, 64)).shape == (2, 448, 64 // stride, 64 // stride)
+
+
+@torch.no_grad()
+def test_a_batch_of_two_is_two_batches_of_one(net):
+    both = pixels(48, 64)
+    assert_close(net(both), torch.cat([net(one[None]) for one in both]), rtol=1e-3, atol=1e-4)
+
+
+def test_batch_norm_stays_frozen_in_training():
+    net = AffinityNet(Backbone("resnet10t", 8)).train()
+    assert net.training
+    norms = [part for part in net.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    learning = net(pixels(64, 64))
+    assert all(value.equal(before[name]) for name, value in net.named_buffers())
+    with torch.no_grad():
+        assert_close(learning, net.eval()(pixels(64, 64)), rtol=1e-3, atol=1e-4)
+
+
+def test_every_layer_learns():
+    net = AffinityNet(Backbone("resnet10t", 8)).train()
+    net(pixels(32, 32)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_no_layer_of_its_own_has_a_bias(net):
+    assert all(conv.bias is None for conv in (*net.sides, net.merge))
+
+
+def test_three_levels_are_needed():
+    with pytest.raises(ValueError, match="at least 3 feature levels"):
+        AffinityNet(Backbone("resnet10t", 8, without_last=3))

@@ -1,0 +1,137 @@
+"""Class activation maps, merged views and the background score, against a loop over pixels."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from reference.scores_by_pixel import background_by_pixel, cams_by_pixel
+from tag2mask.ops.cam import (
+    background_scores,
+    class_activation_maps,
+    merge_views,
+    normalise_maps,
+    with_background,
+)
+
+SEEDS = st.integers(0, 10_000)
+
+
+def random(seed, *shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_map_is_the_weighted_sum_of_features_cut_off_at_zero():
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])  # Two channels of a 1 x 2 map.
+    weights = torch.tensor([[1.0, -1.0], [0.5, 1.0]])
+    assert class_activation_maps(features, weights).tolist() == [[[[0.0, 2.0]], [[3.5, 1.0]]]]
+
+
+@settings(deadline=None, max_examples=40)
+@given(SEEDS, st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
+def test_maps_equal_the_loop(seed, classes, channels, height, width):
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(1, channels, height, width, generator=generator)
+    weights = torch.randn(classes, channels, generator=generator)
+    expected = torch.tensor(cams_by_pixel(features[0], weights))
+    assert_close(class_activation_maps(features, weights)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_maps_average_to_the_logit_where_nothing_is_cut_off():
+    # Pooling and a linear layer commute, which is why the classifier's weights make maps.
+    features, weights = random(0, 2, 4, 5, 6), random(1, 3, 4)
+    maps = class_activation_maps(features, weights)
+    assert_close(maps.mean(dim=(-2, -1)), features.mean(dim=(-2, -1)) @ weights.T)
+
+
+def test_map_shapes_are_checked():
+    with pytest.raises(ValueError, match="weights: expected shape"):
+        class_activation_maps(torch.zeros(1, 4, 2, 2), torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="features: expected shape"):
+        class_activation_maps(torch.zeros(4, 2, 2), torch.zeros(3, 4))
+
+
+def test_views_add_up_and_mirrored_ones_are_turned_back():
+    view = random(2, 2, 4, 6)
+    merged = merge_views([view, view.flip(-1)], [False, True], (4, 6))
+    assert_close(merged, 2 * view)
+
+
+def test_views_of_several_sizes_meet_at_one():
+    views = [torch.full((1, 2, 3), 0.25), torch.full((1, 8, 12), 0.5)]
+    assert_close(merge_views(views, [False, True], (4, 6)), torch.full((1, 4, 6), 0.75))
+
+
+def test_mirrored_views_give_the_mirrored_sum():
+    views, flags = [random(3, 2, 4, 6), random(4, 2, 2, 3)], [False, True]
+    merged = merge_views(views, flags, (8, 12))
+    mirrored = merge_views([view.flip(-1) for view in views], flags, (8, 12))
+    assert_close(mirrored.flip(-1), merged)
+
+
+def test_views_without_classes_merge_to_nothing():
+    assert merge_views([torch.zeros(0, 2, 3)], [False], (4, 6)).shape == (0, 4, 6)
+
+
+@pytest.mark.parametrize(("views", "flags"), [([], []), ([torch.zeros(1, 2, 2)], [])])
+def test_views_need_a_flag_each(views, flags):
+    with pytest.raises(ValueError, match="expected at least one view and a flag for each"):
+        merge_views(views, flags, (2, 2))
+
+
+def test_every_map_is_divided_by_its_own_maximum():
+    maps = torch.tensor([[[0.0, 2.0, 4.0]], [[0.0, 0.1, 0.05]]])
+    expected = torch.tensor([[[0.0, 0.5, 1.0]], [[0.0, 1.0, 0.5]]])
+    assert_close(normalise_maps(maps), expected, rtol=0, atol=2e-4)  # The floor of 1e-5 beside 0.1.
+    assert float(normalise_maps(maps).max()) < 1
+
+
+def test_an_empty_map_stays_zero_and_no_map_is_allowed():
+    assert normalise_maps(torch.zeros(1, 2, 2)).tolist() == [[[0.0, 0.0], [0.0, 0.0]]]
+    assert normalise_maps(torch.zeros(0, 2, 2)).shape == (0, 2, 2)
+
+
+@settings(deadline=None)
+@given(SEEDS, st.integers(0, 3), st.integers(1, 5), st.integers(1, 5), st.sampled_from([0.5, 1, 4, 16, 64]))
+def test_background_equals_the_loop(seed, classes, height, width, alpha):
+    cams = random(seed, classes, height, width)
+    expected = torch.tensor(background_by_pixel(cams, alpha))
+    assert_close(background_scores(cams, alpha), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_larger_alpha_leaves_less_background():
+    cams = random(5, 2, 6, 7)
+    scores = [background_scores(cams, alpha) for alpha in (1, 4, 16, 64)]
+    assert all(bool((more >= less).all()) for more, less in itertools.pairwise(scores))
+
+
+def test_background_of_full_and_empty_maps():
+    assert background_scores(torch.ones(1, 1, 2), 16).tolist() == [[0.0, 0.0]]
+    assert background_scores(torch.zeros(1, 1, 2), 16).tolist() == [[1.0, 1.0]]
+    assert background_scores(torch.zeros(0, 2, 3), 16).tolist() == [[1.0] * 3] * 2
+
+
+def test_background_stands_in_front():
+    cams = random(6, 2, 3, 4)
+    whole = with_background(cams, 4)
+    assert whole.shape == (3, 3, 4)
+    assert_close(whole[0], background_scores(cams, 4))
+    assert whole[1:].equal(cams)
+
+
+@pytest.mark.parametrize("alpha", [0, -1, float("nan")])
+def test_alpha_must_be_above_zero(alpha):
+    with pytest.raises(ValueError, match="alpha: expected a number above 0"):
+        background_scores(torch.zeros(1, 2, 2), alpha)
+
+
+def test_arguments_are_left_alone():
+    maps = 3 * random(7, 2, 3, 4)
+    before = maps.clone()
+    normalise_maps(maps)
+    merge_views([maps], [True], (6, 8))
+    with_background(maps / 3, 4)
+    assert maps.equal(before)

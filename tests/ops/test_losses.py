@@ -1,0 +1,134 @@
+"""The losses against their formulas, and what they say when there is nothing to learn from."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from reference.losses_by_formula import label_loss_by_formula, pair_loss_by_formula, tag_loss_by_formula
+from tag2mask.ops.losses import label_loss, pair_loss, tag_loss
+from tag2mask.records import IGNORE, PairTargets, channels_from_labels
+
+KINDS = ("same_background", "same_object", "different")
+SEEDS = st.integers(0, 10_000)
+
+
+def targets_of(kinds):
+    """A PairTargets of shape (1, 1, 1, n) from a list of names, None for an unsure pair."""
+    return PairTargets(*(torch.tensor([[[[kind == one for kind in kinds]]]]) for one in KINDS))
+
+
+def test_tag_loss_of_an_undecided_classifier_is_log_2():
+    assert_close(
+        tag_loss(torch.zeros(2, 3), torch.tensor([[True, False, True], [False] * 3])), torch.tensor(math.log(2))
+    )
+
+
+@settings(deadline=None)
+@given(SEEDS, st.integers(1, 4), st.integers(1, 6))
+def test_tag_loss_equals_its_formula(seed, batch, classes):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(batch, classes, generator=generator)
+    tags = torch.rand(batch, classes, generator=generator) < 0.5
+    assert float(tag_loss(logits, tags)) == pytest.approx(tag_loss_by_formula(logits, tags), rel=1e-5)
+
+
+def test_tag_loss_of_a_batch_is_the_mean_over_its_images():
+    logits = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
+    tags = torch.tensor([[True] * 5, [False] * 5])
+    alone = [tag_loss(logits[i : i + 1], tags[i : i + 1]) for i in range(2)]
+    assert_close(tag_loss(logits, tags), (alone[0] + alone[1]) / 2)
+
+
+def test_tag_loss_stays_finite_for_a_very_sure_classifier():
+    loss = tag_loss(torch.tensor([[1000.0, -1000.0]]), torch.tensor([[False, True]]))
+    assert math.isfinite(float(loss))
+    assert float(loss) == pytest.approx(1000)
+
+
+def test_tag_loss_names_a_wrong_shape():
+    with pytest.raises(ValueError, match="tags: expected shape"):
+        tag_loss(torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.bool))
+
+
+def test_pair_loss_by_eye():
+    affinity = torch.tensor([[[[0.5, 0.25, 0.5, 0.9]]]])
+    terms = pair_loss(affinity, targets_of(["same_background", "same_background", "different", None]))
+    assert float(terms["same_background"]) == pytest.approx((math.log(2) + math.log(4)) / 2 / 4, rel=1e-4)
+    assert float(terms["different"]) == pytest.approx(math.log(2) / 2, rel=1e-4)
+    assert float(terms["same_object"]) == 0
+
+
+@settings(deadline=None)
+@given(SEEDS, st.lists(st.sampled_from([*KINDS, None]), min_size=1, max_size=12))
+def test_pair_loss_equals_its_formula(seed, kinds):
+    affinity = torch.rand(1, 1, 1, len(kinds), generator=torch.Generator().manual_seed(seed))
+    found = pair_loss(affinity, targets_of(kinds))
+    expected = pair_loss_by_formula(affinity.flatten().tolist(), kinds)
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_a_set_without_pairs_counts_nothing_and_has_a_finite_gradient():
+    affinity = torch.rand(2, 3, 4, 5).requires_grad_()
+    nothing = torch.zeros(2, 3, 4, 5, dtype=torch.bool)
+    terms = pair_loss(affinity, PairTargets(nothing, nothing, nothing))
+    total = sum(terms.values())
+    assert total.item() == 0
+    total.backward()
+    assert_close(affinity.grad, torch.zeros(2, 3, 4, 5))
+
+
+def test_pair_loss_is_finite_at_0_and_1():
+    affinity = torch.tensor([[[[0.0, 1.0, 0.0, 1.0]]]]).requires_grad_()
+    terms = pair_loss(affinity, targets_of(["same_object", "different", "same_background", "different"]))
+    total = sum(terms.values())
+    assert math.isfinite(total.item())
+    total.backward()
+    assert bool(affinity.grad.isfinite().all())
+    assert terms["same_object"].item() == pytest.approx(-math.log(1e-5) / 4, rel=1e-3)
+
+
+def test_each_set_weighs_the_same_however_many_pairs_it_has():
+    few = pair_loss(torch.full((1, 1, 1, 2), 0.3), targets_of(["same_object", "different"]))
+    many = pair_loss(torch.full((1, 1, 1, 9), 0.3), targets_of(["same_object"] * 8 + ["different"]))
+    for name in KINDS:
+        assert_close(few[name], many[name])
+
+
+def test_pair_loss_names_a_wrong_shape():
+    with pytest.raises(ValueError, match="targets: expected shape"):
+        pair_loss(torch.rand(1, 2, 3, 4), targets_of([None]))
+
+
+@settings(deadline=None, max_examples=40)
+@given(SEEDS, st.integers(1, 2), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
+def test_label_loss_equals_its_formula(seed, batch, classes, height, width):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(batch, 1 + classes, height, width, generator=generator)
+    known = torch.tensor([*range(classes + 1), IGNORE])
+    labels = known[torch.randint(classes + 2, (batch, height, width), generator=generator)]
+    expected = label_loss_by_formula(logits, channels_from_labels(labels))
+    assert float(label_loss(logits, labels)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_label_loss_of_nothing_known_is_zero():
+    logits = torch.randn(1, 3, 2, 2).requires_grad_()
+    loss = label_loss(logits, torch.full((1, 2, 2), IGNORE))
+    assert loss.item() == 0
+    loss.backward()
+    assert_close(logits.grad, torch.zeros(1, 3, 2, 2))
+
+
+def test_label_loss_with_300_classes_finds_the_channel_of_label_300():
+    # Labels pass over 255, so class id 298 has label 300 and channel 299.
+    logits = torch.zeros(1, 301, 1, 1)
+    logits[0, 299] = 50.0
+    assert float(label_loss(logits, torch.tensor([[[300]]]))) < 1e-6
+
+
+def test_label_loss_names_a_wrong_shape():
+    with pytest.raises(ValueError, match="labels: expected shape"):
+        label_loss(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 2, dtype=torch.int64))

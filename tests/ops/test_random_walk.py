@@ -1,0 +1,196 @@
+"""The sparse walk against the dense matrix of the paper, and the laws that T = D^-1 W^(o beta) keeps."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from reference.dense_walk import dense_transition, dense_walk
+from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
+from tag2mask.ops.random_walk import _steps, _steps_on_cpu, random_walk, random_walks, transition_weights
+from tag2mask.records import PixelAffinity
+
+
+def affinity_of(features, radius=5):
+    offsets = half_disc_offsets(radius)
+    return PixelAffinity(offsets, pair_affinity(features[None], offsets)[0], stride=8)
+
+
+def example(seed=0, classes=3, height=6, width=7, radius=3):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.rand(classes, height, width, generator=generator)
+    return scores, affinity_of(torch.randn(4, height, width, generator=generator), radius)
+
+
+def test_one_step_of_two_pixels_by_eye():
+    # W = [[1, .5], [.5, 1]], beta 1: each keeps 2/3 and takes 1/3 from the other.
+    affinity = PixelAffinity(((0, 1),), torch.tensor([[[0.5, 0.0]]]), stride=8)
+    walked = random_walk(torch.tensor([[[0.9, 0.0]]]), affinity, beta=1, steps=1)
+    assert_close(walked, torch.tensor([[[0.6, 0.3]]]))
+    # beta 2: the weight falls to a quarter, the shares to 4/5 and 1/5.
+    walked = random_walk(torch.tensor([[[1.0, 0.0]]]), affinity, beta=2, steps=1)
+    assert_close(walked, torch.tensor([[[0.8, 0.2]]]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)),
+    st.integers(1, 5),
+    st.sampled_from([0.5, 1, 4, 8]),
+    st.sampled_from([0, 1, 2, 7, 64]),
+)
+def test_walk_equals_the_power_of_the_dense_matrix(seed, shape, radius, beta, steps):
+    scores, affinity = example(seed, *shape, radius)
+    walked = random_walk(scores, affinity, beta=beta, steps=steps)
+    expected = dense_walk(scores.numpy(), affinity.offsets, affinity.values.numpy(), beta, steps)
+    # float32, 64 steps, against float64.
+    np.testing.assert_allclose(walked.numpy(), expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 9), (9, 1), (1, 1), (20, 24)])
+def test_thin_maps_and_whole_borders(size):
+    scores, affinity = example(5, 2, *size, radius=5)
+    walked = random_walk(scores, affinity, beta=8, steps=256)
+    expected = dense_walk(scores.numpy(), affinity.offsets, affinity.values.numpy(), 8, 256)
+    np.testing.assert_allclose(walked.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_steps_that_a_gpu_takes_equal_the_compiled_ones():
+    scores, affinity = example(15)
+    weights, own = transition_weights(affinity, beta=4)
+    on_gpu, on_cpu = (steps(scores, weights, own, affinity.offsets, 10) for steps in (_steps, _steps_on_cpu))
+    assert_close(on_gpu, on_cpu, rtol=0, atol=1e-6)
+
+
+def test_rows_of_the_transition_sum_to_one_and_equal_the_dense_ones():
+    _, affinity = example(1)
+    weights, own = transition_weights(affinity, beta=8)
+    assert_close(own + weights.sum(dim=(0, 1)), torch.ones(6, 7))
+    dense = dense_transition(affinity.offsets, affinity.values.double().numpy(), 8)
+    np.testing.assert_allclose(own.flatten().numpy(), dense.diagonal(), rtol=1e-5)
+    np.testing.assert_allclose(dense.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("value", [0.7, 1.0, 0.0])
+def test_a_constant_map_is_kept(value):
+    _, affinity = example(2)
+    scores = torch.full((2, 6, 7), value)
+    # Each of the 256 steps may round by 2**-23 of the value.
+    assert_close(random_walk(scores, affinity, beta=8, steps=256), scores, rtol=0, atol=256 * 2**-23)
+
+
+def test_background_and_classes_that_sum_to_one_still_do():
+    scores, affinity = example(3)
+    shares = scores / scores.sum(dim=0)
+    assert_close(random_walk(shares, affinity, beta=8, steps=100).sum(dim=0), torch.ones(6, 7), rtol=0, atol=1e-5)
+
+
+def test_the_walk_is_linear():
+    first, affinity = example(4)
+    second, _ = example(5)
+    together = random_walk(first + 2 * second, affinity, beta=4, steps=20)
+    apart = random_walk(first, affinity, beta=4, steps=20) + 2 * random_walk(second, affinity, beta=4, steps=20)
+    assert_close(together, apart, rtol=1e-5, atol=1e-6)
+
+
+def test_no_step_is_the_identity_and_a_copy():
+    scores, affinity = example(6)
+    walked = random_walk(scores, affinity, beta=8, steps=0)
+    assert walked.equal(scores)
+    walked += 1
+    assert not walked.equal(scores)
+
+
+def test_steps_add_up():
+    scores, affinity = example(7)
+    halfway = random_walk(scores, affinity, beta=8, steps=12)
+    further = random_walk(halfway, affinity, beta=8, steps=20)
+    assert_close(further, random_walk(scores, affinity, beta=8, steps=32), rtol=0, atol=1e-6)
+
+
+def test_one_walk_looked_at_on_its_way_equals_several_walks():
+    scores, affinity = example(8)
+    seen = dict(random_walks(scores, affinity, beta=8, steps=(0, 3, 3, 10)))
+    assert list(seen) == [0, 3, 10]
+    for steps, walked in seen.items():
+        assert_close(walked, random_walk(scores, affinity, beta=8, steps=steps), rtol=0, atol=1e-6)
+
+
+def test_mirror_image_in_mirror_image_out():
+    generator = torch.Generator().manual_seed(9)
+    scores = torch.rand(2, 6, 7, generator=generator)
+    features = torch.randn(4, 6, 7, generator=generator)
+    plain = random_walk(scores, affinity_of(features), beta=8, steps=30)
+    mirrored = random_walk(scores.flip(-1), affinity_of(features.flip(-1)), beta=8, steps=30)
+    assert_close(mirrored.flip(-1), plain, rtol=0, atol=1e-6)
+    upside_down = random_walk(scores.flip(-2), affinity_of(features.flip(-2)), beta=8, steps=30)
+    assert_close(upside_down.flip(-2), plain, rtol=0, atol=1e-6)
+
+
+def test_classes_walk_alone_or_together_alike():
+    scores, affinity = example(10, classes=4)
+    together = random_walk(scores, affinity, beta=8, steps=30)
+    alone = torch.cat([random_walk(one[None], affinity, beta=8, steps=30) for one in scores])
+    assert_close(together, alone, rtol=0, atol=1e-7)
+    assert random_walk(scores[:0], affinity, beta=8, steps=3).shape == (0, 6, 7)
+
+
+def test_arguments_are_left_alone():
+    scores, affinity = example(11)
+    before = scores.clone(), affinity.values.clone()
+    random_walk(scores, affinity, beta=8, steps=5)
+    assert scores.equal(before[0])
+    assert affinity.values.equal(before[1])
+
+
+def test_a_wall_keeps_scores_in():
+    features = torch.zeros(1, 5, 8)
+    features[..., 4:] = 100.0  # exp(-100) ** 8: nothing passes.
+    scores = torch.zeros(1, 5, 8)
+    scores[0, 2, 1] = 1.0
+    walked = random_walk(scores, affinity_of(features), beta=8, steps=500)
+    assert float(walked[..., 4:].max()) < 1e-12
+    # Within the wall everybody ends up alike, weighted by how many neighbours a pixel has.
+    degrees = 1 / transition_weights(affinity_of(features), 8)[1]
+    inside = degrees[:, :4] * float(degrees[2, 1]) / float(degrees[:, :4].sum()) / degrees[:, :4]
+    assert_close(walked[0, :, :4], inside, rtol=1e-4, atol=0)
+
+
+def test_a_larger_beta_keeps_more():
+    scores, affinity = example(12)
+    kept = [float(transition_weights(affinity, beta)[1].mean()) for beta in (1, 4, 8, 16)]
+    assert kept == sorted(kept)
+    spread = [float(random_walk(scores, affinity, beta=beta, steps=20).std()) for beta in (1, 4, 16)]
+    assert spread == sorted(spread)
+
+
+def test_wrong_arguments_are_named():
+    scores, affinity = example(13)
+    with pytest.raises(ValueError, match="affinity values: expected shape"):
+        random_walk(scores[..., :-1], affinity, steps=2)
+    with pytest.raises(ValueError, match="scores: expected shape"):
+        random_walk(scores[..., :-1], affinity, steps=0)
+    with pytest.raises(ValueError, match="beta >= 0"):
+        random_walk(scores, affinity, beta=-1, steps=2)
+    with pytest.raises(ValueError, match="steps >= 0"):
+        random_walk(scores, affinity, steps=-2)
+    with pytest.raises(ValueError, match="ascending"):
+        list(random_walks(scores, affinity, beta=8, steps=(4, 2)))
+
+
+def test_an_affinity_that_is_no_number_is_an_error():
+    values = torch.full((1, 2, 2), float("nan"))
+    with pytest.raises(ValueError, match="affinity values: expected values in"):
+        PixelAffinity(((0, 1),), values, stride=8)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_gpu_equals_cpu():
+    scores, affinity = example(14)
+    there = PixelAffinity(affinity.offsets, affinity.values.cuda(), affinity.stride)
+    assert_close(
+        random_walk(scores.cuda(), there, steps=64).cpu(), random_walk(scores, affinity, steps=64), rtol=0, atol=1e-5
+    )

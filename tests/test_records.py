@@ -1,0 +1,120 @@
+"""Class ids, labels and channels; and what a record refuses to hold."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tag2mask.records import (
+    BACKGROUND,
+    IGNORE,
+    Cams,
+    LabelledBatch,
+    PixelAffinity,
+    PseudoMask,
+    Seeds,
+    SeedScores,
+    TaggedBatch,
+    TaggedImage,
+    channels_from_labels,
+    labels_from_channels,
+    labels_from_class_ids,
+)
+
+PIXELS = torch.zeros(3, 4, 5, dtype=torch.uint8)
+TAGS = torch.tensor([False, True, True])
+MAP = torch.zeros(4, 5)
+LABELS = torch.zeros(4, 5, dtype=torch.int64)
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("classes", [1, 2, 254, 255, 300, 1000])
+def test_labels_and_channels_of_every_class(classes):
+    class_ids = torch.arange(classes)
+    labels = labels_from_class_ids(class_ids)
+    assert len(labels.unique()) == classes
+    assert BACKGROUND not in labels
+    assert IGNORE not in labels
+    assert channels_from_labels(labels).equal(class_ids + 1)
+    assert labels_from_channels(class_ids + 1).equal(labels)
+
+
+@given(st.integers(0, 5000))
+def test_channels_and_labels_are_each_other_s_inverse(channel):
+    labels = labels_from_channels(torch.tensor(channel))
+    assert int(labels) != IGNORE
+    assert int(channels_from_labels(labels)) == channel
+
+
+def test_labels_by_eye():
+    assert labels_from_class_ids(torch.tensor([[0, 253], [254, 999]])).tolist() == [[1, 254], [256, 1001]]
+    assert channels_from_labels(torch.tensor([0, 1, IGNORE, 256]), ignored=-100).tolist() == [0, 1, -100, 255]
+
+
+def test_records_can_not_be_changed():
+    image = TaggedImage("a", PIXELS, TAGS)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        image.name = "b"
+
+
+def test_an_image_knows_its_size_and_classes():
+    image = TaggedImage("a", PIXELS, TAGS)
+    assert image.size == (4, 5)
+    assert image.class_ids.tolist() == [1, 2]
+    assert TaggedImage("a", PIXELS, torch.zeros(3, dtype=torch.bool)).class_ids.tolist() == []
+    assert not any("mask" in field.name or "label" in field.name for field in dataclasses.fields(TaggedImage))
+
+
+REFUSED = {
+    "grey pixels": (lambda: TaggedImage("a", PIXELS[:1], TAGS), "a: pixels: expected shape"),
+    "float pixels": (lambda: TaggedImage("a", PIXELS.float(), TAGS), "a: pixels: expected torch.uint8"),
+    "tags as numbers": (lambda: TaggedImage("a", PIXELS, TAGS.float()), "a: tags: expected torch.bool"),
+    "tags of a batch": (lambda: TaggedImage("a", PIXELS, TAGS[None]), "a: tags: expected shape"),
+    "a name too few": (
+        lambda: TaggedBatch(("a",), torch.zeros(2, 3, 4, 5), torch.zeros(2, 3)),
+        "pixels: expected shape",
+    ),
+    "tags of one image": (
+        lambda: TaggedBatch(("a", "b"), torch.zeros(2, 3, 4, 5), torch.zeros(1, 3)),
+        "tags: expected shape",
+    ),
+    "labels of one image": (
+        lambda: LabelledBatch(("a", "b"), torch.zeros(2, 3, 4, 5), LABELS[None]),
+        "labels: expected shape",
+    ),
+    "a map too many": (
+        lambda: Cams("a", torch.tensor([1]), torch.zeros(2, 4, 5), (8, 10)),
+        "a: scores: expected shape",
+    ),
+    "scores above 1": (lambda: Cams("a", torch.tensor([1]), MAP[None] + 1.1, (8, 10)), r"a: scores: expected values"),
+    "scores of NaN": (lambda: Cams("a", torch.tensor([1]), MAP[None] + NAN, (8, 10)), "NaN"),
+    "no background": (
+        lambda: SeedScores("a", torch.tensor([1]), torch.zeros(1, 4, 5), torch.zeros(1, 4, 5)),
+        "a: low: expected shape",
+    ),
+    "unequal maps": (
+        lambda: SeedScores("a", torch.tensor([1]), torch.zeros(2, 4, 5), torch.zeros(2, 4, 6)),
+        "a: high: expected shape",
+    ),
+    "seeds as floats": (lambda: Seeds("a", MAP), "a: labels: expected torch.int64"),
+    "values without offsets": (lambda: PixelAffinity((), MAP[None], 8), "affinity values: expected shape"),
+    "negative affinity": (lambda: PixelAffinity(((0, 1),), MAP[None] - 1, 8), "affinity values: expected values"),
+    "affinity of NaN": (lambda: PixelAffinity(((0, 1),), MAP[None] + NAN, 8), "NaN"),
+    "another confidence": (lambda: PseudoMask("a", LABELS, MAP[:2]), "a: confidence: expected shape"),
+    "confidence above 1": (lambda: PseudoMask("a", LABELS, MAP + 2), "a: confidence: expected values"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_record_says_what_it_can_not_hold(case):
+    make, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_an_image_without_classes_has_records_too():
+    nothing = torch.zeros(0, dtype=torch.int64)
+    assert Cams("a", nothing, torch.zeros(0, 4, 5), (8, 10)).scores.shape == (0, 4, 5)
+    assert SeedScores("a", nothing, torch.ones(1, 4, 5), torch.ones(1, 4, 5)).low.shape == (1, 4, 5)
