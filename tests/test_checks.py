@@ -58,7 +58,7 @@ def test_a_value_that_is_no_number_is_out_of_any_range(make):
 
 def test_dtypes_are_checked():
     check_dtype("x", torch.zeros(1, dtype=torch.uint8), torch.uint8, torch.int64)
-    with pytest.raises(ValueError, match="x: expected torch.uint8 or torch.int64, got torch.float32"):
+    with pytest.raises(ValueError, match=r"x: expected torch\.uint8 or torch\.int64, got torch\.float32"):
         check_dtype("x", torch.zeros(1), torch.uint8, torch.int64)
 
 

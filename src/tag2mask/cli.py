@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from enum import StrEnum
@@ -81,18 +80,14 @@ def demo(
 ) -> None:
     """Draw scenes, make masks from their tags, score them: the whole pipeline on a CPU in minutes."""
     _log(verbose)
-    from tag2mask.data.scenes import make_scenes  # noqa: PLC0415
-    from tag2mask.data.sources import open_folder, save_folder  # noqa: PLC0415
+    from tag2mask.pipelines.demo import demo_folder  # noqa: PLC0415
 
-    folder = out / "data"
-    wanted = {"count": count, "val_count": val_count, "size": size, "seed": seed}
-    marker = folder / "scenes.json"
-    if not marker.is_file() or json.loads(marker.read_text()) != wanted:
-        save_folder(make_scenes(count, size, seed, val_count=val_count), folder)
-        marker.write_text(json.dumps(wanted))
-    data = open_folder(folder)
-    source = {"kind": "folder", "path": str(folder.resolve()), "val_fraction": 0.0, "seed": seed}
-    _run_and_report(data, out, Preset.QUICK, seed, device, precision, set_, strict=True, source=source)
+    data = demo_folder(out, count=count, val_count=val_count, size=size, seed=seed)
+    source = {"kind": "folder", "path": str((out / "data").resolve()), "val_fraction": 0.0, "seed": seed}
+    folder = _run_and_report(data, out, Preset.QUICK, seed, device, precision, set_, strict=True, source=source)
+    from tag2mask.sheet import write_sheet  # noqa: PLC0415
+
+    console.print(f"picture: {write_sheet(folder, data)}")
 
 
 @app.command()
@@ -212,7 +207,7 @@ def _run_and_report(
     *,
     strict: bool,
     source: dict[str, Any],
-) -> None:
+) -> RunFolder:
     from tag2mask.data.artefacts import write_json  # noqa: PLC0415
     from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet  # noqa: PLC0415
     from tag2mask.report import write_report  # noqa: PLC0415
@@ -236,6 +231,7 @@ def _run_and_report(
     if table is not None:
         _print_scores(table)
     console.print(f"masks:  {folder.path / '05_walk' / 'masks'}\nreport: {path}")
+    return folder
 
 
 def _changed(settings: AffinityNetSettings, changes: list[str]) -> AffinityNetSettings:

@@ -16,7 +16,7 @@ def kernel(function: Any = None, *, fastmath: bool = False) -> Any:
     """
     if function is None:
         return lambda later: kernel(later, fastmath=fastmath)
-    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
         return numba.njit(function, cache=True, **options)
     except RuntimeError:  # There is no folder to write to: compile anew in each process.

@@ -20,7 +20,7 @@ from tag2mask.ops.cam import background_scores
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.random_walk import random_walks
 from tag2mask.ops.separability import colour_bins, colour_separability
-from tag2mask.progress import track
+from tag2mask.parallel import map_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +85,7 @@ class MaskJudge:
         scaled = replace(
             crf, gaussian_sxy=crf.gaussian_sxy * factor, bilateral_sxy=crf.bilateral_sxy * factor, iterations=5
         )
-        self._field = DenseCrf(small, scaled)
+        self._field = DenseCrf(small, scaled, threads=1)
         self._bins = colour_bins(small)
 
     def score(self, scores: Tensor) -> float:
@@ -108,11 +108,12 @@ def choose_alpha(data: TagDataset, cams: Mapping[str, Cams], crf: CrfSettings) -
         With the value ``alpha``.
     """
     names = sample_names(data)
-    found = np.zeros(len(ALPHAS))
-    for name in track(names, "choosing alpha"):
+
+    def judged(name: str) -> list[float]:
         judge, maps = MaskJudge(data[name], crf), cams[name].scores
-        for index, alpha in enumerate(ALPHAS):
-            found[index] += judge.score(torch.cat([background_scores(maps, alpha)[None], maps])) / len(names)
+        return [judge.score(torch.cat([background_scores(maps, alpha)[None], maps])) for alpha in ALPHAS]
+
+    found = np.mean(map_images(judged, names, "choosing alpha"), axis=0)
     best = int(found.argmax())
     rows = [[f"{alpha:g}", f"{score:.3f}", "chosen" if index == best else ""]
             for index, (alpha, score) in enumerate(zip(ALPHAS, found, strict=True))]  # fmt: skip
@@ -148,18 +149,21 @@ def choose_walk(
         With the values ``alpha``, ``beta`` and ``steps``.
     """
     names = sample_names(data)
-    found = np.zeros((len(betas), len(steps), len(alphas)))
-    for name in track(names, "choosing alpha, beta and t"):
+
+    def judged(name: str) -> list[list[list[float]]]:
         judge = MaskJudge(data[name], crf)
         maps, affinity = maps_of(name)
         # The walk is linear: all backgrounds walk along in one go.
         start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in alphas)])
-        for row, beta in enumerate(betas):
-            for column, (_, walked) in enumerate(random_walks(start, affinity, beta=beta, steps=steps)):
-                classes, backgrounds = walked[: len(maps)], walked[len(maps) :]
-                for index, background in enumerate(backgrounds):
-                    score = judge.score(torch.cat([background[None], classes]))
-                    found[row, column, index] += score / len(names)
+        return [
+            [
+                [judge.score(torch.cat([background[None], walked[: len(maps)]])) for background in walked[len(maps) :]]
+                for _, walked in random_walks(start, affinity, beta=beta, steps=steps)
+            ]
+            for beta in betas
+        ]
+
+    found = np.mean(map_images(judged, names, "choosing alpha, beta and t"), axis=0)
     best = tuple(int(place) for place in np.unravel_index(int(found.argmax()), found.shape))
     values = {"alpha": alphas[best[2]], "beta": betas[best[0]], "steps": steps[best[1]]}
     columns = ["beta", "t", *(f"alpha {alpha:g}" for alpha in alphas)]

@@ -14,7 +14,7 @@ from tag2mask.data.transforms import limit_long_side, resize_image
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.seeds import labels_of_scores, seed_labels
-from tag2mask.progress import track
+from tag2mask.parallel import map_images
 from tag2mask.records import SeedScores
 from tag2mask.stages.choosing import choose_alpha
 
@@ -89,7 +89,7 @@ def image_seeds(
         return SeedScores(image.name, cams.class_ids, blank, blank), background, background
     small = image_for_crf(image, settings.max_side)
     size = (small.shape[0], small.shape[1])
-    field = DenseCrf(small, crf)
+    field = DenseCrf(small, crf, threads=1)
     low, high = (refined_scores(field, cams, alpha, size) for alpha in alphas)
     seeds = seed_labels(low, high, cams.class_ids)
     refined = labels_of_scores(low, cams.class_ids)
@@ -126,13 +126,16 @@ def make_seeds(
         return run.seed_scores
     alphas, evidence = _alphas(data, cams, stage, settings, crf)
     classes = len(data.class_names)
-    for name in track(stage.missing([f"scores/{name}" for name in data.names], ".npz"), STAGE):
-        image = data[name.removeprefix("scores/")]
+
+    def work(path: str) -> None:
+        image = data[path.removeprefix("scores/")]
         scores, seeds, refined = image_seeds(image, cams[image.name], alphas, settings, crf)
         write_labels(stage.file(f"seeds/{image.name}", ".png"), seeds, classes)
         write_labels(stage.file(f"crf/{image.name}", ".png"), refined, classes)
         # Last, because this file says that the image is done.
-        write_scores(stage.file(name, ".npz"), scores)
+        write_scores(stage.file(path, ".npz"), scores)
+
+    map_images(work, stage.missing([f"scores/{name}" for name in data.names], ".npz"), STAGE)
     stage.finish(
         f"seeds of {len(data.names)} images, alpha {alphas[0]:g} and {alphas[1]:g}",
         items=len(data.names),

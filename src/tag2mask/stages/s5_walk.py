@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -15,13 +16,15 @@ from tag2mask.ops.cam import with_background
 from tag2mask.ops.crf import CrfSettings, dense_crf
 from tag2mask.ops.random_walk import random_walk
 from tag2mask.ops.seeds import labels_of_scores
-from tag2mask.progress import track
+from tag2mask.parallel import map_images
 from tag2mask.records import Cams, PixelAffinity, PseudoMask
 from tag2mask.stages.choosing import ALPHAS, BETAS, STEPS, choose_walk
 from tag2mask.stages.s3_seed import image_for_crf, resize_labels
 from tag2mask.stages.s4_affinity import AffinitySettings, working_size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from tag2mask.data.dataset import TagDataset
@@ -123,7 +126,7 @@ def image_mask(
     small = image_for_crf(image, max_side)
     scores = F.interpolate(walked[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
     probabilities = (scores / scores.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
-    refined = torch.from_numpy(dense_crf(small, probabilities.numpy(), settings=crf))
+    refined = torch.from_numpy(dense_crf(small, probabilities.numpy(), settings=crf, threads=1))
     before = resize_labels(labels_of_scores(scores, cams.class_ids), image.size)
     labels = resize_labels(labels_of_scores(refined, cams.class_ids), image.size)
     confidence = F.interpolate(refined.amax(dim=0)[None, None], image.size, mode="bilinear", align_corners=False)
@@ -160,18 +163,27 @@ def walk_masks(
     if stage.finished:
         return run.masks
     classes = len(data.class_names)
-    with runtime.inference(net):
-        walk, evidence = _walk(data, cams, net, stage, settings, affinity=affinity, crf=crf, runtime=runtime)
-        for path in track(stage.missing([f"masks/{name}" for name in data.names], ".png"), STAGE):
-            image = data[path.removeprefix("masks/")]
-            learned = image_affinity(image, net, affinity, runtime)
-            before, mask = image_mask(image, cams[image.name], learned, walk, max_side=settings.max_side, crf=crf)
-            boundaries = boundary_strength(learned.values, learned.offsets)
-            write_unit(stage.file(f"boundaries/{image.name}", ".png"), boundaries)
-            write_labels(stage.file(f"walk/{image.name}", ".png"), before, classes)
-            write_unit(stage.file(f"confidence/{image.name}", ".png"), mask.confidence)
-            # Last, because this file says that the image is done.
-            write_labels(stage.file(path, ".png"), mask.labels, classes)
+    # The net has all cores to itself for one image, while walks and CRFs of others go on beside it.
+    turns = Lock()
+
+    def affinity_of(image: TaggedImage) -> PixelAffinity:
+        with turns, runtime.inference(net):
+            return image_affinity(image, net, affinity, runtime)
+
+    walk, evidence = _walk(data, cams, stage, settings, affinity_of=affinity_of, crf=crf)
+
+    def work(path: str) -> None:
+        image = data[path.removeprefix("masks/")]
+        learned = affinity_of(image)
+        before, mask = image_mask(image, cams[image.name], learned, walk, max_side=settings.max_side, crf=crf)
+        boundaries = boundary_strength(learned.values, learned.offsets)
+        write_unit(stage.file(f"boundaries/{image.name}", ".png"), boundaries)
+        write_labels(stage.file(f"walk/{image.name}", ".png"), before, classes)
+        write_unit(stage.file(f"confidence/{image.name}", ".png"), mask.confidence)
+        # Last, because this file says that the image is done.
+        write_labels(stage.file(path, ".png"), mask.labels, classes)
+
+    map_images(work, stage.missing([f"masks/{name}" for name in data.names], ".png"), STAGE)
     stage.finish(
         f"masks of {len(data.names)} images, alpha {walk.alpha:g}, beta {walk.beta:g}, t {walk.steps}",
         items=len(data.names),
@@ -184,13 +196,11 @@ def walk_masks(
 def _walk(
     data: TagDataset,
     cams: Artefacts[Cams],
-    net: AffinityNet,
     stage: StageFolder,
     settings: WalkSettings,
     *,
-    affinity: AffinitySettings,
+    affinity_of: Callable[[TaggedImage], PixelAffinity],
     crf: CrfSettings,
-    runtime: Runtime,
 ) -> tuple[Walk, dict[str, Any] | None]:
     """The walk's values, and why, if any was chosen; an earlier start of this stage may have chosen already."""
     alpha, beta, steps = settings.alpha, settings.beta, settings.steps
@@ -198,7 +208,7 @@ def _walk(
         return Walk(float(alpha), float(beta), int(steps)), None
 
     def maps_of(name: str) -> tuple[Tensor, PixelAffinity]:
-        learned = image_affinity(data[name], net, affinity, runtime)
+        learned = affinity_of(data[name])
         return cell_maps(cams[name], (int(learned.values.shape[-2]), int(learned.values.shape[-1]))), learned
 
     noted = stage.notes()

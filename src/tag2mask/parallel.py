@@ -1,0 +1,51 @@
+"""map_images: one function over many images, several at a time."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, TypeVar
+
+from tag2mask.progress import progress_bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Result = TypeVar("Result")
+
+
+def map_images(
+    function: Callable[[str], Result], names: Sequence[str], title: str, *, workers: int | None = None
+) -> list[Result]:
+    """Call a function once per image, in threads: the heavy kernels release the interpreter lock.
+
+    At most twice as many images as workers are under way, so memory does not grow with their number.
+
+    Args:
+        function: takes a name; writes its result, or returns a small one. Calls must not depend on each other.
+        names: of the images.
+        title: beside the progress bar.
+        workers: threads; ``None``: one per core, at most 8.
+
+    Returns:
+        What the calls returned, in the order of the names.
+
+    Raises:
+        Exception: the first one that a call raises; calls under way are finished, no further one begins.
+    """
+    count = workers if workers is not None else min(8, os.cpu_count() or 1)
+    with progress_bar(title, len(names)) as advance, ThreadPoolExecutor(count) as pool:
+        futures: list[Future[Result]] = []
+        under_way: set[Future[Result]] = set()
+        for name in names:
+            futures.append(pool.submit(function, name))
+            under_way.add(futures[-1])
+            if len(under_way) >= 2 * count:
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    advance(1, "")
+        for future in under_way:
+            future.result()
+            advance(1, "")
+    return [future.result() for future in futures]

@@ -1,0 +1,147 @@
+"""Windows: an image and the maps that belong to it are cut alike."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from tag2mask.data.transforms import (
+    Window,
+    cut_window,
+    fit_long_side,
+    jitter,
+    limit_long_side,
+    normalise,
+    padded_view,
+    random_window,
+    resize_image,
+)
+
+MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
+
+
+def photo(height=6, width=8, seed=0):
+    return torch.randint(256, (3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def test_normalise_by_eye():
+    pixels = torch.tensor([0, 255], dtype=torch.uint8).expand(3, 1, 2)
+    expected = torch.tensor([[[-1.0, 1.0]], [[-1.0, 3.0]], [[0.0, 1.0]]])
+    assert_close(normalise(pixels, MEAN, STD), expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "found"), [((6, 8), 4, (3, 4)), ((8, 6), 16, (16, 12)), ((1, 500), 50, (1, 50))]
+)
+def test_the_long_side_decides(size, wanted, found):
+    assert fit_long_side(size, wanted) == found
+
+
+def test_only_larger_images_shrink():
+    assert limit_long_side((6, 8), 8) == (6, 8)
+    assert limit_long_side((6, 8), 4) == (3, 4)
+    assert limit_long_side((6, 8), 0) == (6, 8)
+
+
+def test_resizing_keeps_a_plain_image_plain():
+    pixels = torch.full((3, 6, 8), 77, dtype=torch.uint8)
+    assert resize_image(pixels, (9, 5)).equal(torch.full((3, 9, 5), 77, dtype=torch.uint8))
+    assert resize_image(pixels, (6, 8)) is pixels
+
+
+def test_a_window_inside_is_a_plain_cut():
+    pixels = photo()
+    assert cut_window(pixels, Window(1.0, 1, 2, 4, False), fill=0).equal(pixels[:, 1:5, 2:6])
+    assert cut_window(pixels, Window(1.0, 1, 2, 4, True), fill=0).equal(pixels[:, 1:5, 2:6].flip(-1))
+
+
+def test_a_window_larger_than_the_image_is_filled_up():
+    pixels = photo()
+    cut = cut_window(pixels, Window(1.0, -2, -1, 10, False), fill=9)
+    assert cut[:, 2:8, 1:9].equal(pixels)
+    outside = torch.ones(10, 10, dtype=torch.bool)
+    outside[2:8, 1:9] = False
+    assert (cut[:, outside] == 9).all()
+
+
+def test_labels_are_never_mixed():
+    labels = torch.tensor([0, 7, 255]).repeat_interleave(3).expand(9, 9)[None].int()
+    for factor in (0.7, 1.0, 1.9):
+        cut = cut_window(labels, Window(factor, 0, 0, 12, False), fill=255, nearest=True)
+        assert set(cut.unique().tolist()) <= {0, 7, 255}
+        assert cut.dtype == torch.int32
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 10_000),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.tuples(st.integers(4, 60), st.integers(0, 20)),
+    st.integers(8, 48),
+)
+def test_any_window_cuts_image_and_labels_alike(seed, size, sides, crop):
+    torch.manual_seed(seed)
+    window = random_window(size, (sides[0], sides[0] + sides[1]), crop)
+    # A picture whose grey value is its label: both cuts must agree about what is inside.
+    inside = torch.full((1, *size), 200, dtype=torch.uint8)
+    cut = cut_window(inside, window, fill=0)
+    labels = cut_window(inside.int(), window, fill=255, nearest=True)
+    assert cut.shape == labels.shape == (1, crop, crop)
+    assert ((cut == 200) == (labels == 200)).all()
+    full = [max(1, round(side * window.factor)) for side in size]
+    assert int((cut == 200).sum()) == min(full[0], crop) * min(full[1], crop), "as much of the image as fits"
+
+
+def test_enlarged_image_and_labels_keep_their_edges_together():
+    half = torch.zeros(1, 16, 16)
+    half[..., 8:] = 1
+    window = Window(3.0, 5, 10, 24, True)
+    smooth = cut_window(half, window, fill=0)
+    labels = cut_window(half.int(), window, fill=255, nearest=True)
+    assert ((smooth > 0.5) == (labels == 1)).float().mean() > 0.95
+
+
+def test_windows_follow_from_the_generator():
+    def draw(seed):
+        torch.manual_seed(seed)
+        return random_window((30, 40), (20, 60), 16)
+
+    assert draw(3) == draw(3)
+    drawn = {draw(seed) for seed in range(50)}
+    assert len(drawn) > 40
+    assert {window.mirrored for window in drawn} == {True, False}
+    assert all(20 / 40 <= window.factor <= 60 / 40 for window in drawn)
+
+
+def test_no_jitter_changes_nothing_and_some_does():
+    pixels = photo()
+    assert jitter(pixels, (0, 0, 0, 0)) is pixels
+    torch.manual_seed(0)
+    changed = jitter(pixels, (0.3, 0.3, 0.3, 0.1))
+    assert changed.shape == pixels.shape
+    assert changed.dtype == torch.uint8
+    assert not changed.equal(pixels)
+
+
+def test_outside_the_image_a_view_is_zero():
+    view = padded_view(photo(), Window(1.0, -2, -1, 10, False), (0.3, 0.3, 0.3, 0.1), MEAN, STD)
+    assert view.dtype == torch.float32
+    assert (view[:, :2] == 0).all()
+    assert (view[:, 8:] == 0).all()
+    assert_close(
+        padded_view(photo(), Window(1.0, -2, -1, 10, False), (0, 0, 0, 0), MEAN, STD)[:, 2:8, 1:9],
+        normalise(photo(), MEAN, STD),
+    )
+
+
+def test_maps_need_a_channel():
+    with pytest.raises(ValueError, match="maps: expected shape"):
+        cut_window(torch.zeros(6, 8), Window(1.0, 0, 0, 4, False), fill=0)
+
+
+def test_arguments_are_left_alone():
+    pixels = photo()
+    before = pixels.clone()
+    padded_view(pixels, Window(1.7, -2, 3, 10, True), (0.3, 0.3, 0.3, 0.1), MEAN, STD)
+    assert pixels.equal(before)
