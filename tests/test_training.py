@@ -47,7 +47,7 @@ def loss_of(model, batch):
     return {"labels": F.cross_entropy(model(pixels), labels)}
 
 
-def train(net, schedule, batches=batches, seed=0, store=None, loss=loss_of):
+def train(net, schedule, batches=batches, *, seed=0, store=None, loss=loss_of):
     return fit(
         net,
         loss,
@@ -140,11 +140,10 @@ def test_the_loss_falls_and_is_told_per_epoch():
 
 
 def test_the_terms_add_up():
-    fitted = train(
-        small_net(),
-        SCHEDULES["sgd"],
-        loss=lambda model, batch: {"a": model(batch[0]).mean() * 0 + 0.25, "b": torch.tensor(0.5)},
-    )
+    def loss(model, batch):
+        return {"a": model(batch[0]).mean() * 0 + 0.25, "b": torch.tensor(0.5)}
+
+    fitted = train(small_net(), SCHEDULES["sgd"], loss=loss)
     assert fitted.history["a"][0] == (1, 0.25)
     assert fitted.history["loss"][-1] == (5, 0.75)
 

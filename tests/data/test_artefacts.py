@@ -47,9 +47,14 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(KeyError), whole_file(path) as temporary:
-        temporary.write_text("half")
-        raise KeyError
+
+    def break_off():
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        break_off()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -85,10 +90,8 @@ def test_damaged_json_says_where_and_what_to_do(tmp_path, damaged):
     assert "Delete it" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("classes", "mode"), [(1, "P"), (20, "P"), (254, "P"), (255, "I;16"), (300, "I;16"), (1000, "I;16")]
-)
-def test_labels_come_back_exactly(tmp_path, classes, mode):
+@pytest.mark.parametrize("classes", [1, 20, 254, 255, 300, 1000])
+def test_labels_come_back_exactly(tmp_path, classes):
     path = tmp_path / "deep" / "a.png"
     channels = torch.arange(classes + 1)
     labels = torch.stack([labels_from_channels(channels), torch.full_like(channels, IGNORE)])
@@ -97,7 +100,7 @@ def test_labels_come_back_exactly(tmp_path, classes, mode):
     assert found.dtype == torch.int64
     assert found.equal(labels)
     with Image.open(path) as image:
-        assert image.mode == mode
+        assert image.mode == ("P" if classes < 255 else "I;16")
 
 
 def test_labels_have_the_colours_of_voc(tmp_path):

@@ -93,15 +93,23 @@ def test_an_unfinished_stage_goes_on_with_what_it_has(run, caplog):
     stage = run.open_stage(A, Settings())
     stage.file("maps/x", ".npz").parent.mkdir()
     stage.file("maps/x", ".npz").write_text("made")
-    stage.note(seconds=5.0)
+    stage.note(chosen=5.0)
     caplog.set_level(logging.INFO)
     again = run.open_stage(A, Settings())
     assert not again.finished
     assert "going on where it stopped" in caplog.text
     assert again.missing(["maps/x", "maps/far/y"], ".npz") == ["maps/far/y"]
-    assert again.notes() == {"seconds": 5.0}
+    assert again.notes() == {"chosen": 5.0}
+
+
+def test_the_seconds_of_a_stopped_training_count_too(run, monkeypatch):
+    clock = iter([100.0, 130.0, 1000.0, 1005.0])
+    monkeypatch.setattr("tag2mask.data.store.time.monotonic", lambda: next(clock))
+    run.open_stage(A, Settings()).save_checkpoint({}, {"epoch": 1})
+    again = run.open_stage(A, Settings())
+    again.load_checkpoint()
     again.finish("done", items=2)
-    assert again.summary()["seconds"] >= 5.0
+    assert again.summary()["seconds"] == 35.0
 
 
 def test_a_stage_whose_state_is_gone_is_made_from_scratch(run):

@@ -71,5 +71,7 @@ def test_no_layer_of_its_own_has_a_bias(net):
 
 
 def test_three_levels_are_needed():
-    with pytest.raises(ValueError, match="at least 3 feature levels"):
-        AffinityNet(Backbone("resnet10t", 8, without_last=3))
+    backbone = Backbone("resnet10t", 8)
+    backbone.channels = backbone.channels[-2:]
+    with pytest.raises(ValueError, match="at least 3 feature levels, 'resnet10t' has 2"):
+        AffinityNet(backbone)

@@ -27,7 +27,7 @@ def test_a_level_may_be_left_out_with_its_blocks():
 
 
 def test_an_unknown_name_is_told_with_near_ones():
-    with pytest.raises(ValueError, match="timm has no model of this name. Near: .*resnet") as error:
+    with pytest.raises(ValueError, match=r"timm has no model of this name\. Near: .*resnet") as error:
         Backbone("resnet18x")
     assert "resnet18x" in str(error.value)
 

@@ -204,6 +204,20 @@ def plain_settings(settings: AffinityNetSettings) -> dict[str, Any]:
     return {name: plain(getattr(settings, name)) for name in AffinityNetSettings.__dataclass_fields__}
 
 
+def settings_of(run: RunFolder) -> AffinityNetSettings:
+    """The settings that a run was made with.
+
+    Args:
+        run: with its ``run.json``.
+    """
+    kept: dict[str, dict[str, Any]] = run.record()["settings"]
+    parts = {}
+    for name, part in AffinityNetSettings.__dataclass_fields__.items():
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in kept[name].items()}
+        parts[name] = part.default_factory(**values)  # type: ignore[misc, call-arg, operator, unused-ignore]
+    return AffinityNetSettings(**parts)
+
+
 def versions() -> dict[str, str]:
     """The versions of what a run's numbers depend on."""
     found = {"python": platform.python_version()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -14,8 +14,9 @@ from tag2mask.data.artefacts import whole_file, write_labels, write_unit
 from tag2mask.data.images import read_image
 from tag2mask.data.pictures import overlay
 from tag2mask.data.store import RunFolder
+from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.progress import track
-from tag2mask.stages.s6_segment import SegmentSettings, build_segmenter, predict_mask
+from tag2mask.stages.s6_segment import build_segmenter, predict_mask
 from tag2mask.training import Runtime
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.records import PseudoMask
+    from tag2mask.stages.s6_segment import SegmentSettings
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +76,7 @@ def load(path: str | Path, *, runtime: Runtime | None = None) -> TrainedRun:
         raise ValueError(
             f"{run.path}: expected a finished run, its segmenter is not trained. Start it again to finish."
         )
-    kept: dict[str, Any] = run.record()["settings"]["segment"]
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in kept.items()}
-    settings = SegmentSettings(**values)
+    settings = settings_of(run).segment
     runtime = runtime or Runtime()
     net = build_segmenter(settings, len(run.class_names()), None, runtime)
     net.load_state_dict(run.weights("06_segment"))
