@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -28,13 +28,102 @@ from tag2mask.ops.random_walk import random_walks
 from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.parallel import map_images
 from tag2mask.pipelines.affinitynet import settings_of
-from tag2mask.stages.choosing import ALPHAS, BETAS, STEPS, choose_walk
+from tag2mask.stages.choosing import MaskJudge, choose_walk
+from tag2mask.stages.s1_classify import train_classifier
 from tag2mask.stages.s3_seed import image_for_crf, make_seeds
 from tag2mask.stages.s4_affinity import train_affinity
 from tag2mask.stages.s5_walk import cell_maps, image_affinity
 from tag2mask.training import Runtime
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from tag2mask.data.dataset import TagDataset
+    from tag2mask.records import PixelAffinity
+
+    Triple = tuple[float, float, int]
+
 PUBLISHED = (16.0, 8.0, 256)
+ALPHAS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+BETAS = (2.0, 4.0, 8.0, 16.0, 32.0)
+STEPS = (16, 64, 256)
+
+
+class Bench:
+    """One finished run, and how to make and score its masks with other values."""
+
+    def __init__(self, run: Path, images: int) -> None:
+        self.source = RunFolder(run)
+        record = self.source.record()
+        self.data: TagDataset = open_folder(
+            record["source"]["path"], val_fraction=record["source"]["val_fraction"], seed=record["source"]["seed"]
+        )
+        self.settings = settings_of(self.source)
+        self.runtime = Runtime(seed=record["seed"])
+        classifier = train_classifier(self.data, self.source, self.settings.classify, runtime=self.runtime)
+        self.judge = MaskJudge(classifier, self.settings.crf, self.runtime, self.settings.localize.max_side)
+        scored = [name for name in self.data.names if self.data.mask(name) is not None]
+        places = np.linspace(0, len(scored) - 1, min(images, len(scored))).round().astype(int)
+        self.names = [scored[place] for place in places]
+
+    def compare(self, pair: tuple[float, float] | None) -> tuple[str, Triple, dict[Triple, float]]:
+        """Seeds with a pair of alphas (None: the run's own): their name, what auto picks, score of every choice."""
+        folder = RunFolder(self.source.path.parent / f"{self.source.path.name}_auto_choice")
+        try:
+            parts = ["run.json", "01_classify", "02_localize", *(["03_seed", "04_affinity"] if pair is None else [])]
+            for part in parts:
+                copy = shutil.copytree if (self.source.path / part).is_dir() else shutil.copy
+                copy(self.source.path / part, folder.path / part)
+            seed = self.settings.seed
+            if pair is not None:
+                seed = replace(seed, alpha_object=pair[0], alpha_background=pair[1])
+            scores = make_seeds(self.data, folder.cams, folder, seed, crf=self.settings.crf, judge=self.judge)
+            net = train_affinity(self.data, scores, folder, self.settings.affinity, runtime=self.runtime)
+
+            def maps_of(name: str) -> tuple[Tensor, PixelAffinity]:
+                with self.runtime.inference(net):
+                    affinity = image_affinity(self.data[name], net, self.settings.affinity, self.runtime)
+                height, width = affinity.values.shape[-2:]
+                return cell_maps(folder.cams[name], (height, width)), affinity
+
+            table = self.score_all(folder, maps_of)
+            picked = choose_walk(self.data, maps_of, self.judge).values
+            chosen = folder.chosen("03_seed")
+            title = "{alpha_object:g} / {alpha_background:g}".format(**chosen) + (" (auto)" if pair is None else "")
+            return title, (picked["alpha"], picked["beta"], int(picked["steps"])), table
+        finally:
+            shutil.rmtree(folder.path, ignore_errors=True)
+
+    def score_all(
+        self, folder: RunFolder, maps_of: Callable[[str], tuple[Tensor, PixelAffinity]]
+    ) -> dict[Triple, float]:
+        """(alpha, beta, t) -> mean IoU of walk + CRF."""
+        found = map_images(
+            lambda name: self.score_image(name, folder, *maps_of(name)), self.names, "scoring", workers=2
+        )
+        return {key: Confusion(torch.stack([one[key] for one in found]).sum(dim=0)).mean_iou() for key in found[0]}
+
+    def score_image(self, name: str, folder: RunFolder, maps: Tensor, affinity: PixelAffinity) -> dict[Triple, Tensor]:
+        """(alpha, beta, t) -> (C + 1, C + 1) counts of one image."""
+        truth, classes = self.data.mask(name), len(self.data.class_names)
+        assert truth is not None
+        small = image_for_crf(self.data[name], self.settings.walk.max_side)
+        field = DenseCrf(small, self.settings.crf, threads=1)
+        start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in ALPHAS)])
+        counts = {}
+        for beta in BETAS:
+            for steps, walked in random_walks(start, affinity, beta=beta, steps=STEPS):
+                large = F.interpolate(walked[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
+                for alpha, background in zip(ALPHAS, large[len(maps) :], strict=True):
+                    scores = torch.cat([background[None], large[: len(maps)]])
+                    shares = (scores / scores.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
+                    refined = torch.from_numpy(field.refine(shares.numpy()))
+                    labels = labels_of_scores(refined, folder.cams[name].class_ids)
+                    full = F.interpolate(labels[None, None].float(), truth.shape, mode="nearest-exact")[0, 0].long()
+                    counts[alpha, beta, steps] = Confusion.of(truth, full, classes).counts
+        return counts
 
 
 def main(
@@ -42,76 +131,23 @@ def main(
     images: Annotated[int, typer.Option(help="How many images to score.")] = 100,
     seed_alphas: Annotated[list[str] | None, typer.Option(help="Low and high alpha, as 4,24.")] = None,
 ) -> None:
-    source = RunFolder(run)
-    record = source.record()
-    data = open_folder(record["source"]["path"], val_fraction=record["source"]["val_fraction"])
-    settings = settings_of(source)
-    runtime = Runtime(seed=record["seed"])
+    bench = Bench(run, images)
     pairs: list[tuple[float, float] | None] = [None]
-    for pair in seed_alphas or ():
-        low, high = pair.split(",")
+    for text in seed_alphas or ():
+        low, high = text.split(",")
         pairs.append((float(low), float(high)))
-    print(f"{'seeds':>14}  {'auto picks (alpha, beta, t)':>28}  auto  best fixed (alpha, beta, t)    best  published")
-    everything: list[float] = []
+    print(f"{'seeds':>20}  {'auto: alpha, beta, t':>22}  score  {'best fixed':>22}  score  published")
+    tops = []
     for pair in pairs:
-        folder = RunFolder(run.parent / f"{run.name}_auto_choice")
-        try:
-            for part in ("run.json", "01_classify", "02_localize", *(("03_seed", "04_affinity") if pair is None else ())):
-                copy = shutil.copytree if (run / part).is_dir() else shutil.copy
-                copy(run / part, folder.path / part)
-            seed = settings.seed if pair is None else replace(settings.seed, alpha_object=pair[0], alpha_background=pair[1])
-            scores = make_seeds(data, folder.cams, folder, seed, crf=settings.crf)
-            net = train_affinity(data, scores, folder, settings.affinity, runtime=runtime)
-            tagged = [name for name in data.names if data.mask(name) is not None]
-            names = [tagged[i] for i in np.linspace(0, len(tagged) - 1, min(images, len(tagged))).round().astype(int)]
-
-            def maps_of(name: str):  # noqa: ANN202
-                with runtime.inference(net):
-                    affinity = image_affinity(data[name], net, settings.affinity, runtime)
-                return cell_maps(folder.cams[name], tuple(affinity.values.shape[-2:])), affinity
-
-            def scored(name: str) -> dict[tuple[float, float, int], torch.Tensor]:
-                return score_all(name, data, folder, *maps_of(name), settings)
-
-            found = map_images(scored, names, "scoring", workers=2)
-            table = {key: Confusion(sum(one[key] for one in found)).mean_iou() for key in found[0]}
-            picked = choose_walk(data, maps_of, settings.crf).values
-            auto = (picked["alpha"], picked["beta"], picked["steps"])
-            best = max(table, key=table.__getitem__)
-            everything.append(table[best])
-            title = "auto" if pair is None else f"{pair[0]:g} / {pair[1]:g}"
-            chosen = folder.chosen("03_seed")
-            title += f" ({chosen['alpha_object']:g}/{chosen['alpha_background']:g})" if pair is None else ""
-            print(
-                f"{title:>14}  {auto!s:>28}  {100 * table[auto]:.1f}  {best!s:>28}  {100 * table[best]:.1f}  "
-                f"{100 * table[PUBLISHED]:.1f}",
-                flush=True,
-            )
-        finally:
-            shutil.rmtree(folder.path, ignore_errors=True)
-    print(f"best of all: {100 * max(everything):.1f}")
-
-
-def score_all(name, data, folder, maps, affinity, settings):  # noqa: ANN001, ANN201
-    """(alpha, beta, t) -> (C + 1, C + 1) counts of one image."""
-    image, truth, classes = data[name], data.mask(name), len(data.class_names)
-    class_ids = folder.cams[name].class_ids
-    small = image_for_crf(image, settings.walk.max_side)
-    field = DenseCrf(small, settings.crf, threads=1)
-    start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in ALPHAS)])
-    counts = {}
-    for beta in BETAS:
-        for steps, walked in random_walks(start, affinity, beta=beta, steps=STEPS):
-            large = F.interpolate(walked[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
-            for alpha, background in zip(ALPHAS, large[len(maps) :], strict=True):
-                scores = torch.cat([background[None], large[: len(maps)]])
-                labels = torch.zeros(small.shape[:2], dtype=torch.int64)
-                if len(class_ids):
-                    shares = (scores / scores.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
-                    labels = labels_of_scores(torch.from_numpy(field.refine(shares.numpy())), class_ids)
-                labels = F.interpolate(labels[None, None].float(), truth.shape, mode="nearest-exact")[0, 0].long()
-                counts[alpha, beta, steps] = Confusion.of(truth, labels, classes).counts
-    return counts
+        title, auto, table = bench.compare(pair)
+        best = max(table, key=lambda key: table[key])
+        tops.append(table[best])
+        print(
+            f"{title:>20}  {auto!s:>22}  {100 * table[auto]:5.1f}  {best!s:>22}  {100 * table[best]:5.1f}  "
+            f"{100 * table[PUBLISHED]:9.1f}",
+            flush=True,
+        )
+    print(f"best of all fixed choices: {100 * max(tops):.1f}")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ def test_an_impossible_stride_is_told(name, stride):
         Backbone(name, stride)
 
 
+def test_a_level_that_has_another_stride_is_told():
+    with pytest.raises(ValueError, match="asked for output stride 16, its last map has 4"):
+        Backbone("resnet10t", 16, without_last=3)
+
+
 def test_weights_that_can_not_be_had_say_what_to_do(monkeypatch, tmp_path):
     constants = pytest.importorskip("huggingface_hub").constants
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

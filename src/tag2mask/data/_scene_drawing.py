@@ -80,12 +80,12 @@ def hsv(hue: float, saturation: float, value: float) -> Floats:
 
 def mix(first: Floats, second: Floats, share: Floats) -> Floats:
     """Blend two colours (3,) or pictures (H, W, 3); `share` (H, W) is how much of the second."""
-    return first + (second - first) * share[..., None]
+    return np.asarray(first + (second - first) * share[..., None], np.float32)
 
 
 def ease(values: Floats, low: float, high: float) -> Floats:
     """A ramp: 0 up to `low`, 1 from `high` on. Same shape."""
-    return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
 
 
 def local_grid(half: int, scale: float, angle: float = 0.0, flip: bool = False) -> tuple[Floats, Floats]:

@@ -1,7 +1,8 @@
 """The objects of the built-in scenes: a body that could be anyone's, and a head that tells the class.
 
-Every class draws its bodies from the same shapes, textures and colours. The head takes a fifth to a
-quarter of the object's area, so a class activation map finds the head and the walk has to find the body.
+Every class draws its bodies from the same shapes, textures and colours. The head takes a fifth to little
+more than a quarter of the object's area, so a class activation map finds the head and the walk has to
+find the body.
 Lengths are in units of the object's length, x to its front, y down.
 """
 
@@ -126,7 +127,8 @@ Head = tuple[Floats, Floats]
 
 def _teeth(angle: Floats, count: int) -> Floats:
     """A triangle wave around the head: 1 at each of the tips, 0 between them."""
-    return np.abs((angle * np.float32(count / (2 * np.pi))) % 1 - np.float32(0.5)) * 2
+    wave = np.abs((angle * np.float32(count / (2 * np.pi))) % 1 - np.float32(0.5)) * 2
+    return np.asarray(wave, np.float32)
 
 
 def _star(r: Floats, angle: Floats, x: Floats, y: Floats) -> Head:
@@ -141,7 +143,7 @@ def _ring(r: Floats, angle: Floats, x: Floats, y: Floats) -> Head:
 def _check(r: Floats, angle: Floats, x: Floats, y: Floats) -> Head:
     reach = np.maximum(np.maximum(np.abs(x), np.abs(y)), 1e-3)
     squares = np.sin(x * np.float32(2 * np.pi * 1.2)) * np.sin(y * np.float32(2 * np.pi * 1.2))
-    return 0.82 * r / reach, ease(squares, -0.15, 0.15)
+    return np.asarray(0.82 * r / reach, np.float32), ease(squares, -0.15, 0.15)
 
 
 def _spiral(r: Floats, angle: Floats, x: Floats, y: Floats) -> Head:
@@ -170,7 +172,7 @@ HEADS: dict[str, tuple[_HeadDrawing, tuple[float, float, float], tuple[float, fl
 }
 
 
-def _draw_head(x: Floats, y: Floats, body: _Body, radius: float, turn: float, drawing: _HeadDrawing) -> Head:
+def _draw_head(x: Floats, y: Floats, body: _Body, *, radius: float, turn: float, drawing: _HeadDrawing) -> Head:
     """(h, w) distance to the head's outline in body units, and its tone."""
     ox, oy = (v / float(np.hypot(*body.outward)) for v in body.outward)
     hx, hy = (
@@ -184,12 +186,13 @@ def _draw_head(x: Floats, y: Floats, body: _Body, radius: float, turn: float, dr
     return np.asarray((r - outline) * radius, np.float32), tone
 
 
-def _fit_head(x: Floats, y: Floats, body: _Body, inside: Bools, share: float, turn: float,
-              drawing: _HeadDrawing) -> Head:  # fmt: skip
+def _fit_head(
+    x: Floats, y: Floats, body: _Body, inside: Bools, *, share: float, turn: float, drawing: _HeadDrawing
+) -> Head:
     """A head of the given share of the whole object: its radius is corrected by measuring."""
     radius = float(np.sqrt(inside.sum() * share / 2)) * float(np.hypot(x[0, 1] - x[0, 0], y[0, 1] - y[0, 0]))
     for _ in range(3):
-        gap, tone = _draw_head(x, y, body, radius, turn, drawing)
+        gap, tone = _draw_head(x, y, body, radius=radius, turn=turn, drawing=drawing)
         found = max(int((gap < 0).sum()), 1) / max(int((inside | (gap < 0)).sum()), 1)
         if abs(found - share) < 0.02:
             break
@@ -217,7 +220,8 @@ def draw_object(rng: Generator, name: str, scale: float, scenery: Floats) -> Sta
     rough = np.float32(rng.uniform(0, 0.03)) * (noise(rng, x.shape, (28, 28)) - 0.5)
     body_gap = capsule_distance(x, y, body.limbs) + rough
     drawing, dark, light = HEADS[name]
-    gap, tone = _fit_head(x, y, body, body_gap < 0, rng.uniform(*HEAD_SHARE), rng.uniform(-0.5, 0.5), drawing)
+    share, turn = rng.uniform(*HEAD_SHARE), rng.uniform(-0.5, 0.5)
+    gap, tone = _fit_head(x, y, body, body_gap < 0, share=share, turn=turn, drawing=drawing)
     fur = _coat_colour(rng)
     if rng.random() < 0.2:  # A badly lit day: hard to tell from what is behind.
         fur = fur + (scenery - fur) * np.float32(rng.uniform(0.3, 0.6))

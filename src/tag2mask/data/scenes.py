@@ -89,8 +89,8 @@ class SceneDataset:
         self._size, self._seed = size, seed
         self._names = tuple(f"scene_{i:04d}" for i in range(count))
         self._val_names = tuple(f"val_{i:04d}" for i in range(val_count))
-        self._places = {name: (split, i) for split, names in enumerate((self._names, self._val_names))
-                        for i, name in enumerate(names)}  # fmt: skip
+        splits = enumerate((self._names, self._val_names))
+        self._places = {name: (split, i) for split, names in splits for i, name in enumerate(names)}
         self._drawn: dict[str, _Scene] = {}
 
     @property

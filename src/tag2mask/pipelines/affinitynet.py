@@ -13,6 +13,7 @@ from tag2mask.data.dataset import unreadable, without
 from tag2mask.data.store import RunFolder, plain
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.progress import progress_bar
+from tag2mask.stages.choosing import MaskJudge
 from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, make_cams
 from tag2mask.stages.s3_seed import SeedSettings, make_seeds
@@ -130,7 +131,8 @@ def run_affinitynet(
 
     classifier = train_classifier(data, run, settings.classify, runtime=runtime)
     cams = make_cams(data, classifier, run, settings.localize, runtime=runtime)
-    scores = make_seeds(data, cams, run, settings.seed, crf=settings.crf)
+    judge = MaskJudge(classifier, settings.crf, runtime, settings.localize.max_side)
+    scores = make_seeds(data, cams, run, settings.seed, crf=settings.crf, judge=judge)
     affinity_net = train_affinity(data, scores, run, settings.affinity, runtime=runtime)
     masks = walk_masks(
         data,
@@ -141,6 +143,7 @@ def run_affinitynet(
         affinity=settings.affinity,
         crf=settings.crf,
         runtime=runtime,
+        judge=judge,
     )
     train_segmenter(data, masks, run, settings.segment, runtime=runtime)
     return run

@@ -1,21 +1,29 @@
 """The "auto" of alpha, beta and t: chosen from the training images, without any ground truth.
 
-Not published. Every candidate makes masks of some training images, the dense CRF refines them, and
-`tag2mask.ops.separability` scores them by how well they split each image's colours. The candidate with the highest
-mean wins. ``benchmarks/auto_choice.py`` compares its choices with the best fixed ones.
+Not published. Every candidate makes masks of some training images, which the dense CRF refines. A good mask
+
+- splits the image's colours: `tag2mask.ops.separability`, in [0, 1];
+- holds what the classifier sees: the tags' probability with the rest of the image painted over, less their
+  probability with the mask painted over, in [-1, 1];
+- is no larger than that needs: 1 - the share of the image that it covers.
+
+The candidate with the largest product of the three means wins. Each of the three alone errs on a side of its own:
+colours like the part that the classifier looks at, the classifier likes everything, size likes nothing.
+``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tag2mask.data.transforms import limit_long_side, resize_image
+from tag2mask.data.transforms import limit_long_side, normalise, resize_image
 from tag2mask.ops.cam import background_scores
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.random_walk import random_walks
@@ -23,29 +31,34 @@ from tag2mask.ops.separability import colour_bins, colour_separability
 from tag2mask.parallel import map_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
     from tag2mask.data.dataset import TagDataset
+    from tag2mask.nets.classifier import CamClassifier
     from tag2mask.records import Cams, PixelAffinity, TaggedImage
+    from tag2mask.training import Runtime
 
 logger = logging.getLogger(__name__)
 
-ALPHAS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-"""Candidates for alpha: an object begins at a score of 0.50, 0.38, 0.28, 0.19, 0.12, 0.07, 0.05, 0.03."""
+ALPHAS = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+"""Candidates for alpha: an object begins at a score of 0.28, 0.19, 0.12, 0.07, 0.05, 0.03."""
 
-BETAS = (2.0, 4.0, 8.0, 16.0, 32.0)
+BETAS = (8.0, 16.0, 32.0)
 """Candidates for beta."""
 
-STEPS = (16, 64, 256)
+STEPS = (64, 256)
 """Candidates for t."""
 
 IMAGES = 48
 """How many training images are looked at."""
 
 _SIDE = 160
-"""Their long side in pixels: choosing needs no more."""
+"""Long side in pixels at which masks are made and colours compared: choosing needs no more."""
+
+_SEEN_AT = 0.75
+"""Size at which the classifier looks, relative to the image: within what it was trained on, and cheaper."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ class Choice:
 
     Args:
         values: name -> chosen value.
-        score: mean separability of the winner, in [0, 1].
+        score: of the winner.
         evidence: a table for the report: ``title``, ``columns``, ``rows``.
     """
 
@@ -71,76 +84,110 @@ def sample_names(data: TagDataset, count: int = IMAGES) -> list[str]:
 
 
 class MaskJudge:
-    """Scores masks of one image, made from maps and a background.
+    """Judges candidate masks of images by colours, classifier and size.
 
     Args:
-        image: the image.
-        crf: kernels at the image's own size; they are scaled along with it.
+        classifier: of the run.
+        crf: kernels at the images' own size; they are scaled along with it.
+        runtime: where the classifier runs.
+        max_side: images with a longer side are shrunk to it first; 0 means never.
     """
 
-    def __init__(self, image: TaggedImage, crf: CrfSettings) -> None:
-        self.size = limit_long_side(image.size, _SIDE)
-        small = resize_image(image.pixels, self.size).permute(1, 2, 0).contiguous().numpy()
-        factor = max(self.size) / max(image.size)
+    def __init__(self, classifier: CamClassifier, crf: CrfSettings, runtime: Runtime, max_side: int) -> None:
+        self._classifier, self._crf, self._runtime, self._max_side = classifier, crf, runtime, max_side
+        # The net has all cores to itself for one image, while CRFs of others go on beside it.
+        self._turns = Lock()
+
+    def __call__(self, image: TaggedImage, candidates: Iterable[Tensor]) -> np.ndarray:
+        """Judge the masks that several score maps of one image give.
+
+        Args:
+            image: with its tags.
+            candidates: each (1 + K, h, w) scores, channel 0 the background.
+
+        Returns:
+            (candidates, 3): separability, evidence kept less evidence left, share of the image.
+        """
+        full = limit_long_side(image.size, self._max_side)
+        size = limit_long_side(full, _SIDE)
+        small = resize_image(image.pixels, size).permute(1, 2, 0).contiguous().numpy()
+        factor = max(size) / max(full)
         scaled = replace(
-            crf, gaussian_sxy=crf.gaussian_sxy * factor, bilateral_sxy=crf.bilateral_sxy * factor, iterations=5
+            self._crf,
+            gaussian_sxy=self._crf.gaussian_sxy * factor,
+            bilateral_sxy=self._crf.bilateral_sxy * factor,
+            iterations=min(5, self._crf.iterations),
         )
-        self._field = DenseCrf(small, scaled, threads=1)
-        self._bins = colour_bins(small)
+        field, bins = DenseCrf(small, scaled, threads=1), colour_bins(small)
+        masks = [_refined(scores, field, size) for scores in candidates]
+        separate = [colour_separability(mask, bins) for mask in masks]
+        shares = [float(mask.mean()) for mask in masks]
+        return np.array([separate, self._evidence(image, masks, full), shares]).T
 
-    def score(self, scores: Tensor) -> float:
-        """Separability of the CRF-refined mask of (1 + K, h, w) scores, channel 0 the background."""
-        large = F.interpolate(scores[None], self.size, mode="bilinear", align_corners=False)[0]
-        probabilities = (large / large.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
-        refined = self._field.refine(probabilities.numpy())
-        return colour_separability(refined.argmax(axis=0) > 0, self._bins)
+    def _evidence(self, image: TaggedImage, masks: Sequence[np.ndarray], full: tuple[int, int]) -> list[float]:
+        """How much more the classifier sees of the tags inside each mask than outside it."""
+        net = self._classifier
+        size = max(1, round(full[0] * _SEEN_AT)), max(1, round(full[1] * _SEEN_AT))
+        # Painted over with the mean colour, which is 0 once normalised.
+        pixels = normalise(resize_image(image.pixels, size), net.backbone.mean, net.backbone.std)
+        stack = torch.from_numpy(np.stack(masks))[:, None].float()
+        inside = F.interpolate(stack, size, mode="bilinear", align_corners=False)
+        found = []
+        with self._turns, self._runtime.inference(net):
+            for part in torch.split(inside, 16):
+                views = torch.cat([pixels * part, pixels * (1 - part)])
+                logits = net(views.to(self._runtime.device, memory_format=torch.channels_last))
+                seen = logits.float().sigmoid()[:, image.class_ids].mean(dim=1).cpu()
+                found += (seen[: len(part)] - seen[len(part) :]).tolist()
+        return found
 
 
-def choose_alpha(data: TagDataset, cams: Mapping[str, Cams], crf: CrfSettings) -> Choice:
-    """The alpha at which CRF-refined maps split the colours best.
+def _refined(scores: Tensor, field: DenseCrf, size: tuple[int, int]) -> np.ndarray:
+    """(1 + K, h, w) scores -> (H, W) bool: where the CRF sees an object."""
+    large = F.interpolate(scores[None], size, mode="bilinear", align_corners=False)[0]
+    probabilities = (large / large.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
+    return np.asarray(field.refine(probabilities.numpy()).argmax(axis=0) > 0)
+
+
+def choose_alpha(data: TagDataset, cams: Mapping[str, Cams], judge: MaskJudge) -> Choice:
+    """The alpha at which CRF-refined maps are judged best.
 
     Args:
         data: images.
         cams: their maps.
-        crf: kernels of the dense CRF.
+        judge: of masks.
 
     Returns:
         With the value ``alpha``.
     """
     names = sample_names(data)
 
-    def judged(name: str) -> list[float]:
-        judge, maps = MaskJudge(data[name], crf), cams[name].scores
-        return [judge.score(torch.cat([background_scores(maps, alpha)[None], maps])) for alpha in ALPHAS]
+    def judged(name: str) -> np.ndarray:
+        maps = cams[name].scores
+        return judge(data[name], [torch.cat([background_scores(maps, alpha)[None], maps]) for alpha in ALPHAS])
 
     found = np.mean(map_images(judged, names, "choosing alpha"), axis=0)
-    best = int(found.argmax())
-    rows = [[f"{alpha:g}", f"{score:.3f}", "chosen" if index == best else ""]
-            for index, (alpha, score) in enumerate(zip(ALPHAS, found, strict=True))]  # fmt: skip
-    title = f"CAM + CRF: how well the masks split the colours of {len(names)} images"
-    _tell(title, ["alpha", "separability", ""], rows)
-    return Choice(
-        {"alpha": ALPHAS[best]},
-        float(found[best]),
-        {"title": title, "columns": ["alpha", "separability", ""], "rows": rows},
+    chosen, evidence = _decide(
+        f"Seeds: CAM + CRF on {len(names)} images", ["alpha"], [[f"{alpha:g}"] for alpha in ALPHAS], found
     )
+    return Choice({"alpha": ALPHAS[chosen]}, _product(found)[chosen], evidence)
 
 
 def choose_walk(
     data: TagDataset,
     maps_of: Callable[[str], tuple[Tensor, PixelAffinity]],
-    crf: CrfSettings,
+    judge: MaskJudge,
     *,
     alphas: Sequence[float] = ALPHAS,
     betas: Sequence[float] = BETAS,
     steps: Sequence[int] = STEPS,
 ) -> Choice:
-    """The alpha, beta and t at which walked and CRF-refined maps split the colours best.
+    """The alpha, beta and t at which walked and CRF-refined maps are judged best.
 
     Args:
         data: images.
         maps_of: name -> maps (K, h, w) averaged over the cells of the affinity, and that affinity.
-        crf: kernels of the dense CRF.
+        judge: of masks.
         alphas: candidates.
         betas: candidates.
         steps: candidates, ascending.
@@ -149,41 +196,41 @@ def choose_walk(
         With the values ``alpha``, ``beta`` and ``steps``.
     """
     names = sample_names(data)
+    candidates = [(beta, step, alpha) for beta in betas for step in steps for alpha in alphas]
 
-    def judged(name: str) -> list[list[list[float]]]:
-        judge = MaskJudge(data[name], crf)
+    def judged(name: str) -> np.ndarray:
         maps, affinity = maps_of(name)
         # The walk is linear: all backgrounds walk along in one go.
         start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in alphas)])
-        return [
-            [
-                [judge.score(torch.cat([background[None], walked[: len(maps)]])) for background in walked[len(maps) :]]
-                for _, walked in random_walks(start, affinity, beta=beta, steps=steps)
-            ]
-            for beta in betas
+        walked = [each for beta in betas for _, each in random_walks(start, affinity, beta=beta, steps=steps)]
+        scores = [
+            torch.cat([background[None], each[: len(maps)]]) for each in walked for background in each[len(maps) :]
         ]
+        return judge(data[name], scores)
 
     found = np.mean(map_images(judged, names, "choosing alpha, beta and t"), axis=0)
-    best = tuple(int(place) for place in np.unravel_index(int(found.argmax()), found.shape))
-    values = {"alpha": alphas[best[2]], "beta": betas[best[0]], "steps": steps[best[1]]}
-    columns = ["beta", "t", *(f"alpha {alpha:g}" for alpha in alphas)]
+    words = [[f"{beta:g}", str(step), f"{alpha:g}"] for beta, step, alpha in candidates]
+    chosen, evidence = _decide(f"Walk: walk + CRF on {len(names)} images", ["beta", "t", "alpha"], words, found)
+    beta, step, alpha = candidates[chosen]
+    return Choice({"alpha": alpha, "beta": beta, "steps": step}, _product(found)[chosen], evidence)
+
+
+def _product(found: np.ndarray) -> list[float]:
+    """The score of each candidate."""
+    separate, evidence, share = found.T
+    return [float(value) for value in separate * evidence.clip(min=0) * (1 - share)]
+
+
+def _decide(title: str, columns: list[str], words: list[list[str]], found: np.ndarray) -> tuple[int, dict[str, Any]]:
+    """The best candidate, and the table that shows it; the table is logged, too."""
+    scores = _product(found)
+    chosen = int(np.argmax(scores))
+    columns = [*columns, "splits colours", "kept - left", "share of image", "score", ""]
     rows = [
-        [f"{beta:g}", str(step), *(f"{score:.3f}" for score in found[i, j])]
-        for i, beta in enumerate(betas)
-        for j, step in enumerate(steps)
+        [*word, *(f"{value:.3f}" for value in (*three, score)), "chosen" if index == chosen else ""]
+        for index, (word, three, score) in enumerate(zip(words, found, scores, strict=True))
     ]
-    title = (
-        f"walk + CRF: how well the masks split the colours of {len(names)} images; "
-        f"best {found.max():.3f} at alpha {values['alpha']:g}, beta {values['beta']:g}, t {values['steps']}"
-    )
-    _tell(title, columns, rows)
-    return Choice(values, float(found.max()), {"title": title, "columns": columns, "rows": rows})
-
-
-def _tell(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Log a table in aligned columns."""
     widths = [max(len(line[i]) for line in [columns, *rows]) for i in range(len(columns))]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in [columns, *rows]
-    ]
-    logger.info("%s\n%s", title, "\n".join(lines))
+    lines = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in [columns, *rows]]
+    logger.info("%s\n%s", title, "\n".join("  ".join(line) for line in lines))
+    return chosen, {"title": title, "columns": columns, "rows": rows}

@@ -65,7 +65,7 @@ class ClassifySettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(10, min(60, round(16000 / max(1, images)))),
+            epochs=max(10, min(60, round(18000 / max(1, images)))),
             rate=2e-3,
             optimizer="adamw",
             weight_decay=0.05,
@@ -75,7 +75,7 @@ class ClassifySettings(Schedule):
             backbone="resnet18",
             pretrained=False,
             output_stride=16,
-            long_side=(round(image_side * 0.75), round(image_side * 1.25)),
+            long_side=(round(image_side * 0.7), round(image_side * 1.1)),
             crop=crop_side(image_side),
         )
 

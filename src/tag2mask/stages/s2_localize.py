@@ -52,7 +52,7 @@ class LocalizeSettings:
         Args:
             image_side: typical long side of the images in pixels.
         """
-        return cls(scales=(1.0, 1.5, 2.0), max_side=image_side, map_stride=2 if image_side < 200 else 4)
+        return cls(max_side=image_side, map_stride=2 if image_side < 200 else 4)
 
 
 def make_cams(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tag2mask.data.dataset import TagDataset
     from tag2mask.data.store import Artefacts, RunFolder, StageFolder
     from tag2mask.records import Cams, TaggedImage
+    from tag2mask.stages.choosing import MaskJudge
 
 STAGE = "03_seed"
 
@@ -107,7 +108,13 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def make_seeds(
-    data: TagDataset, cams: Artefacts[Cams], run: RunFolder, settings: SeedSettings, *, crf: CrfSettings
+    data: TagDataset,
+    cams: Artefacts[Cams],
+    run: RunFolder,
+    settings: SeedSettings,
+    *,
+    crf: CrfSettings,
+    judge: MaskJudge | None = None,
 ) -> Artefacts[SeedScores]:
     """Make the seeds of every image, or find them made.
 
@@ -117,6 +124,7 @@ def make_seeds(
         run: where the seeds go.
         settings: how.
         crf: kernels of the dense CRF.
+        judge: chooses an alpha of "auto"; not needed with fixed ones.
 
     Returns:
         The CRF-refined maps at both alphas, read from disk when asked for; ``run.seeds`` has the labels.
@@ -124,7 +132,7 @@ def make_seeds(
     stage = run.open_stage(STAGE, (settings, crf), after=("02_localize",))
     if stage.finished:
         return run.seed_scores
-    alphas, evidence = _alphas(data, cams, stage, settings, crf)
+    alphas, evidence = _alphas(data, cams, stage, settings, judge)
     classes = len(data.class_names)
 
     def work(path: str) -> None:
@@ -146,7 +154,7 @@ def make_seeds(
 
 
 def _alphas(
-    data: TagDataset, cams: Artefacts[Cams], stage: StageFolder, settings: SeedSettings, crf: CrfSettings
+    data: TagDataset, cams: Artefacts[Cams], stage: StageFolder, settings: SeedSettings, judge: MaskJudge | None
 ) -> tuple[tuple[float, float], dict[str, Any] | None]:
     """The two exponents, and why, if they were chosen; an earlier start of this stage may have chosen already."""
     low, high = settings.alpha_object, settings.alpha_background
@@ -154,7 +162,9 @@ def _alphas(
         return (float(low), float(high)), None
     noted = stage.notes()
     if "alpha" not in noted:
-        choice = choose_alpha(data, cams, crf)
+        if judge is None:
+            raise ValueError(f"{STAGE}: alpha is 'auto', which needs a judge of masks. Give one, or fixed alphas.")
+        choice = choose_alpha(data, cams, judge)
         noted = {"alpha": choice.values["alpha"], "evidence": choice.evidence}
         stage.note(**noted)
     best = float(noted["alpha"])

@@ -78,7 +78,7 @@ class AffinitySettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(2, min(8, round(1600 / max(1, images)))),
+            epochs=max(3, min(8, round(1200 / max(1, images)))),
             rate=1e-3,
             optimizer="adamw",
             weight_decay=0.05,
@@ -88,6 +88,8 @@ class AffinitySettings(Schedule):
             start_from="classifier",
             cells=40,
             crop=32,
+            without_last=1,
+            frozen_levels=0,
         )
 
 

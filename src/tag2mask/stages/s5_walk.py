@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tag2mask.data.store import Artefacts, RunFolder, StageFolder
     from tag2mask.nets.affinity_net import AffinityNet
     from tag2mask.records import TaggedImage
+    from tag2mask.stages.choosing import MaskJudge
     from tag2mask.training import Runtime
 
 STAGE = "05_walk"
@@ -143,6 +144,7 @@ def walk_masks(
     affinity: AffinitySettings,
     crf: CrfSettings,
     runtime: Runtime,
+    judge: MaskJudge | None = None,
 ) -> Artefacts[PseudoMask]:
     """Make the pseudo mask of every image, or find them made.
 
@@ -155,6 +157,7 @@ def walk_masks(
         affinity: how the net was trained: resolution and radius.
         crf: kernels of the dense CRF.
         runtime: where.
+        judge: chooses an alpha, beta or t of "auto"; not needed with fixed ones.
 
     Returns:
         The pseudo masks, read from disk when asked for.
@@ -170,7 +173,7 @@ def walk_masks(
         with turns, runtime.inference(net):
             return image_affinity(image, net, affinity, runtime)
 
-    walk, evidence = _walk(data, cams, stage, settings, affinity_of=affinity_of, crf=crf)
+    walk, evidence = _walk(data, cams, stage, settings, affinity_of=affinity_of, judge=judge)
 
     def work(path: str) -> None:
         image = data[path.removeprefix("masks/")]
@@ -200,7 +203,7 @@ def _walk(
     settings: WalkSettings,
     *,
     affinity_of: Callable[[TaggedImage], PixelAffinity],
-    crf: CrfSettings,
+    judge: MaskJudge | None,
 ) -> tuple[Walk, dict[str, Any] | None]:
     """The walk's values, and why, if any was chosen; an earlier start of this stage may have chosen already."""
     alpha, beta, steps = settings.alpha, settings.beta, settings.steps
@@ -213,10 +216,12 @@ def _walk(
 
     noted = stage.notes()
     if "chosen" not in noted:
+        if judge is None:
+            raise ValueError(f"{STAGE}: a value is 'auto', which needs a judge of masks. Give one, or fixed values.")
         choice = choose_walk(
             data,
             maps_of,
-            crf,
+            judge,
             alphas=ALPHAS if alpha == "auto" else (float(alpha),),
             betas=BETAS if beta == "auto" else (float(beta),),
             steps=STEPS if steps == "auto" else (int(steps),),

@@ -90,7 +90,7 @@ class SegmentSettings(Schedule):
             start_from="classifier",
             width=96,
             rates=(2, 4, 6),
-            long_side=(round(image_side * 0.75), round(image_side * 1.25)),
+            long_side=(round(image_side * 0.7), round(image_side * 1.2)),
             crop=crop_side(image_side),
             max_side=image_side,
         )

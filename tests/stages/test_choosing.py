@@ -1,0 +1,97 @@
+"""The "auto" of alpha, beta and t: found on images whose answer one can see."""
+
+import torch
+
+from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
+from tag2mask.ops.crf import CrfSettings
+from tag2mask.records import Cams, PixelAffinity, TaggedImage
+from tag2mask.stages.choosing import ALPHAS, MaskJudge, choose_alpha, choose_walk, sample_names
+
+PLAIN = CrfSettings(gaussian_weight=0, bilateral_weight=0)
+SIZE = (24, 32)
+
+
+class Squares:
+    """Images of a red square on green ground; every third one is empty and has no tag."""
+
+    def __init__(self, count=6):
+        self.names = tuple(f"s{i}" for i in range(count))
+
+    def inside(self, name):
+        mask = torch.zeros(SIZE, dtype=torch.bool)
+        if bool(self.tags(name).any()):
+            mask[8:18, 10:24] = True
+        return mask
+
+    def tags(self, name):
+        return torch.tensor([int(name[1:]) % 3 != 2, False])
+
+    def __getitem__(self, name):
+        noise = torch.randint(0, 30, (3, *SIZE), generator=torch.Generator().manual_seed(int(name[1:])))
+        red, green = torch.tensor([180, 50, 50])[:, None, None], torch.tensor([50, 130, 50])[:, None, None]
+        pixels = torch.where(self.inside(name), red, green) + noise
+        return TaggedImage(name, pixels.to(torch.uint8), self.tags(name))
+
+
+def faint(data, body, halo):
+    """Maps that are `body` in the square and `halo` around it."""
+    return {
+        name: Cams(name, torch.tensor([0]), torch.where(data.inside(name), body, halo)[None].float(), SIZE)
+        for name in data.names
+    }
+
+
+def test_only_images_with_a_tag_are_looked_at_evenly():
+    data = Squares(9)
+    assert sample_names(data) == ["s0", "s1", "s3", "s4", "s6", "s7"]
+    assert sample_names(data, 3) == ["s0", "s3", "s7"]
+    assert len(set(sample_names(data, 4))) == 4
+
+
+def test_the_true_mask_gets_the_highest_score():
+    data = Squares()
+    judge = MaskJudge(data["s0"], PLAIN)
+    inside = data.inside("s0").float()
+    scores = {
+        name: judge.score(torch.stack([1 - mask, mask]))
+        for name, mask in (("true", inside), ("shifted", inside.roll(5, -1)), ("full", torch.ones(SIZE)))
+    }
+    assert scores["true"] > 0.9
+    assert scores["true"] > scores["shifted"] > scores["full"] == 0
+
+
+def test_alpha_parts_the_square_from_its_halo():
+    # An object begins at 0.12 with alpha 16 and at 0.19 with alpha 8: only these part 0.2 and 0.1.
+    data = Squares()
+    choice = choose_alpha(data, faint(data, 0.22, 0.1), PLAIN)
+    assert choice.values["alpha"] in {8.0, 16.0}
+    assert len(choice.evidence["rows"]) == len(ALPHAS)
+    assert [row[2] for row in choice.evidence["rows"]].count("chosen") == 1
+    assert choice.score > 0.9
+
+
+def test_the_walk_s_values_are_the_best_of_those_offered():
+    data = Squares()
+    offsets = half_disc_offsets(3)
+
+    def maps_of(name):
+        inside = data.inside(name).float()
+        maps = inside.clone()
+        maps[:, 19:] = 0  # Two thirds of the square are seen.
+        affinity = PixelAffinity(offsets, pair_affinity(4 * inside[None, None], offsets)[0], 1)
+        return maps[None], affinity
+
+    choice = choose_walk(data, maps_of, PLAIN, alphas=(16.0,), betas=(0.1, 8.0), steps=(0, 256))
+    # Without a step a third is missing; with a weak beta the walk leaks.
+    assert choice.values == {"alpha": 16.0, "beta": 8.0, "steps": 256}
+    assert len(choice.evidence["rows"]) == 4
+    fixed = choose_walk(data, maps_of, PLAIN, alphas=(4.0,), betas=(2.0,), steps=(16,))
+    assert fixed.values == {"alpha": 4.0, "beta": 2.0, "steps": 16}
+
+
+def test_the_choice_is_the_same_every_time():
+    data = Squares()
+    first, second = (choose_alpha(data, faint(data, 0.3, 0.1), PLAIN) for _ in range(2))
+    assert first.values == second.values
+    assert first.score == second.score
+    assert first.evidence == second.evidence
