@@ -87,7 +87,7 @@ def demo(
     folder = _run_and_report(data, out, Preset.QUICK, seed, device, precision, set_, strict=True, source=source)
     from tag2mask.sheet import write_sheet  # noqa: PLC0415
 
-    console.print(f"picture: {write_sheet(folder, data)}")
+    _say(f"picture: {write_sheet(folder, data)}")
 
 
 @app.command()
@@ -98,7 +98,7 @@ def check(
     from tag2mask.data.problems import find_problems  # noqa: PLC0415
 
     problems = find_problems(folder)
-    table = Table(title=f"{folder}: {len(problems)} problem(s)", title_justify="left")
+    table = Table()
     for column in ("what", "which", "found", "what to do"):
         table.add_column(column, overflow="fold")
     for problem in problems:
@@ -110,13 +110,14 @@ def check(
             _escape(problem.remedy),
         )
     if problems:
+        _say(f"{folder}: {len(problems)} problem(s)")
         console.print(table)
         counts: dict[str, int] = {}
         for problem in problems:
             counts[problem.kind] = counts.get(problem.kind, 0) + 1
         console.print(", ".join(f"{kind}: {count}" for kind, count in sorted(counts.items())))
     else:
-        console.print(f"{folder}: nothing wrong")
+        _say(f"{folder}: nothing wrong")
     raise typer.Exit(1 if any(problem.severity == "error" for problem in problems) else 0)
 
 
@@ -158,7 +159,7 @@ def score(
     _print_scores(table)
     if as_json:
         write_json(folder.path / "score.json", table.as_dict())
-        console.print(f"written: {folder.path / 'score.json'}")
+        _say(f"written: {folder.path / 'score.json'}")
 
 
 @app.command()
@@ -179,7 +180,7 @@ def predict(
     done, failed = predict_files(
         folder, images, out or folder.path / "predict", Runtime(device, seed=seed), strict=strict
     )
-    console.print(f"{done} image(s) -> {out or folder.path / 'predict'}: masks/, overlays/, confidence/")
+    _say(f"{done} image(s) -> {out or folder.path / 'predict'}: masks/, overlays/, confidence/")
     if failed:
         raise typer.Exit(1)
 
@@ -193,7 +194,7 @@ def report(run: Run, data: Annotated[Path | None, typer.Option(help="The folder,
     folder = _existing(run)
     dataset = _dataset_of(folder, data)
     table = score_run(folder, dataset) if dataset.has_masks() else None
-    console.print(f"report: {write_report(folder, dataset, table)}")
+    _say(f"report: {write_report(folder, dataset, table)}")
 
 
 def _run_and_report(
@@ -230,7 +231,7 @@ def _run_and_report(
     _print_times(folder)
     if table is not None:
         _print_scores(table)
-    console.print(f"masks:  {folder.path / '05_walk' / 'masks'}\nreport: {path}")
+    _say(f"masks:  {folder.path / '05_walk' / 'masks'}\nreport: {path}")
     return folder
 
 
@@ -243,24 +244,28 @@ def _changed(settings: AffinityNetSettings, changes: list[str]) -> AffinityNetSe
 def _open(source: dict[str, Any]) -> TagDataset:
     from tag2mask.data.sources import open_folder  # noqa: PLC0415
 
-    return open_folder(Path(source["path"]), val_fraction=source["val_fraction"], seed=source["seed"])
+    path, val_fraction, seed = Path(source["path"]), source.get("val_fraction", 0.0), source.get("seed", 0)
+    return open_folder(path, val_fraction=val_fraction, seed=seed)
 
 
 def _existing(path: Path) -> RunFolder:
     from tag2mask.data.store import RunFolder  # noqa: PLC0415
 
-    if not (path / "run.json").is_file():
-        raise ValueError(f"{path}: expected a run folder, found no run.json in it. Start with `tag2mask run FOLDER`.")
-    return RunFolder(path)
+    return RunFolder.existing(path)
 
 
 def _dataset_of(folder: RunFolder, moved: Path | None) -> TagDataset:
     source = dict(folder.record().get("source", {}))
     if moved is not None:
-        source["path"] = str(moved)
-    if not Path(source.get("path", "")).is_dir():
+        return _open({**source, "path": str(moved)})
+    if "path" not in source:
         raise ValueError(
-            f"{folder.path}: the run was made from {source.get('path', 'an unnamed source')}, which is not there. "
+            f"{folder.path}: the run does not say where its images are, as it was not made on the command line. "
+            "Say where they are with --data FOLDER."
+        )
+    if not Path(source["path"]).is_dir():
+        raise ValueError(
+            f"{folder.path}: the run was made from {source['path']}, which is not there. "
             "Say where the images are now with --data FOLDER."
         )
     return _open(source)
@@ -277,7 +282,12 @@ def _print_times(folder: RunFolder) -> None:
 
 
 def _print_scores(table: ScoreTable) -> None:
-    console.print(table.table(), markup=False, highlight=False, soft_wrap=True)
+    _say(table.table())
+
+
+def _say(text: str) -> None:
+    """Print lines as they are: a path may hold brackets, and must not be broken into lines."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _escape(text: str) -> str:

@@ -31,21 +31,29 @@ def map_images(
         What the calls returned, in the order of the names.
 
     Raises:
-        Exception: the first one that a call raises; calls under way are finished, no further one begins.
+        Exception: the first one that a call raises; calls that have begun are finished, those waiting are dropped.
     """
     count = workers if workers is not None else min(8, os.cpu_count() or 1)
     with progress_bar(title, len(names)) as advance, ThreadPoolExecutor(count) as pool:
         futures: list[Future[Result]] = []
         under_way: set[Future[Result]] = set()
-        for name in names:
-            futures.append(pool.submit(function, name))
-            under_way.add(futures[-1])
-            if len(under_way) >= 2 * count:
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    advance(1, "")
-        for future in under_way:
+        try:
+            for name in names:
+                futures.append(pool.submit(function, name))
+                under_way.add(futures[-1])
+                under_way = _finish(under_way, 2 * count - 1, advance)
+            _finish(under_way, 0, advance)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
+
+
+def _finish(under_way: set[Future[Result]], at_most: int, advance: Callable[[int, str], None]) -> set[Future[Result]]:
+    """Wait until no more than some calls are under way, and give those; an error of one that ended is raised."""
+    while len(under_way) > at_most:
+        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        for future in done:
             future.result()
             advance(1, "")
-    return [future.result() for future in futures]
+    return under_way

@@ -104,6 +104,19 @@ def test_no_step_is_the_identity_and_a_copy():
     assert not walked.equal(scores)
 
 
+def test_a_pixel_without_neighbours_keeps_what_it_has():
+    scores, affinity = example(16, radius=1)
+    assert affinity.offsets == ()
+    for steps in (0, 1, 9):
+        assert_close(random_walk(scores, affinity, steps=steps), scores, rtol=0, atol=1e-6)
+
+
+def test_the_result_is_float32():
+    scores, affinity = example(17)
+    for steps in (0, 3):
+        assert random_walk(scores.double(), affinity, steps=steps).dtype == torch.float32
+
+
 def test_steps_add_up():
     scores, affinity = example(7)
     halfway = random_walk(scores, affinity, beta=8, steps=12)
@@ -171,10 +184,16 @@ def test_wrong_arguments_are_named():
     scores, affinity = example(13)
     with pytest.raises(ValueError, match="affinity values: expected shape"):
         random_walk(scores[..., :-1], affinity, steps=2)
-    with pytest.raises(ValueError, match="scores: expected shape"):
+    with pytest.raises(ValueError, match="affinity values: expected shape"):
         random_walk(scores[..., :-1], affinity, steps=0)
-    with pytest.raises(ValueError, match="beta >= 0"):
-        random_walk(scores, affinity, beta=-1, steps=2)
+    for steps in (0, 2):
+        with pytest.raises(ValueError, match="beta >= 0"):
+            random_walk(scores, affinity, beta=-1, steps=steps)
+        for wrong in (-0.1, float("nan"), float("inf")):
+            bad = scores.clone()
+            bad[0, 1, 2] = wrong
+            with pytest.raises(ValueError, match="scores: expected values in"):
+                random_walk(bad, affinity, steps=steps)
     with pytest.raises(ValueError, match="steps >= 0"):
         random_walk(scores, affinity, steps=-2)
     with pytest.raises(ValueError, match="ascending"):

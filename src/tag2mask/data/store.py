@@ -3,8 +3,9 @@
 Every file is written whole or not at all: first under a temporary name, then renamed.
 
 A run folder holds one folder per stage, and in each a ``stage.json`` with the stage's settings, key, whether
-it is finished, and its summary. The key is a digest of the settings, the seed, the data and the keys of the
-stages before it: equal keys mean equal results, so a finished stage with the right key is never run again.
+it is finished, and its summary. The key is a digest of the settings, the seed, the precision, the data and the
+keys of the stages before it: equal keys mean equal results, so a finished stage with the right key is never run
+again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tag2mask.data.artefacts import (
     read_labels,
     read_scores,
     read_unit,
+    remove_leftovers,
     write_json,
     write_weights,
 )
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 STAGES = ("01_classify", "02_localize", "03_seed", "04_affinity", "05_walk", "06_segment")
 """The folders of a run, in pipeline order."""
+
+_FACTS_OF_A_KEY = ("seed", "precision")
 
 Record = TypeVar("Record")
 
@@ -180,6 +184,21 @@ def _state(path: Path) -> dict[str, Any]:
     return state
 
 
+def _record_file(path: Path) -> Path:
+    """A run's ``run.json``, which has to be there."""
+    file = path / "run.json"
+    if not file.is_file():
+        raise ValueError(f"{path}: expected a run folder, found no run.json in it. Start with `tag2mask run`.")
+    return file
+
+
+def _clear(path: Path) -> None:
+    """Delete a stage's folder, its state first: a killed clearing must not look like a finished stage."""
+    (path / "stage.json").unlink(missing_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
+
+
 def plain(settings: Any) -> Any:
     """Settings (a dataclass, or several) as JSON values."""
     if isinstance(settings, tuple):
@@ -198,12 +217,26 @@ class RunFolder:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
 
+    @classmethod
+    def existing(cls, path: str | Path) -> RunFolder:
+        """A run that was made before; nothing is made.
+
+        Args:
+            path: the folder.
+
+        Raises:
+            ValueError: if it holds no run.
+        """
+        _record_file(Path(path))
+        return cls(path)
+
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` holds: class names, image names, settings, seed, versions, digest of the inputs."""
-        file = self.path / "run.json"
-        if not file.is_file():
-            raise ValueError(f"{self.path}: expected a run folder, found no run.json in it. Start with `tag2mask run`.")
-        record: dict[str, Any] = read_json(file)
+        """What ``run.json`` holds: class names, image names, settings, seed, versions, digest of the inputs.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        record: dict[str, Any] = read_json(_record_file(self.path))
         return record
 
     def write_record(self, **facts: Any) -> None:
@@ -223,20 +256,22 @@ class RunFolder:
         record = self.record()
         before = {stage: _state(self.path / stage).get("key", "") for stage in after}
         head: dict[str, Any] = {"settings": plain(settings), "after": before, "digest": record["digest"]}
-        head["seed"] = record["seed"]
+        # The device is not among them: a run may go on elsewhere. bfloat16 gives other numbers than float32.
+        head.update({fact: record[fact] for fact in _FACTS_OF_A_KEY if fact in record})
         text = json.dumps(head, sort_keys=True).encode()
         head["key"] = hashlib.blake2b(text, digest_size=16).hexdigest()
         old = _state(path)
         if old and old.get("key") != head["key"]:
             logger.warning("%s: %s; running it again", name, _what_changed(old, head))
-            shutil.rmtree(path)
             old = {}
         if not old:
+            _clear(path)
             write_json(path / "stage.json", {**head, "finished": False})
         elif old["finished"]:
             logger.info("%s: finished before, nothing to do", name)
         else:
             logger.info("%s: going on where it stopped", name)
+        remove_leftovers(path)
         return StageFolder(path, head["key"], bool(old.get("finished")), head)
 
     def stage_summaries(self) -> dict[str, dict[str, Any]]:
@@ -362,8 +397,9 @@ def _what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Words for why a stage's key differs."""
     if old.get("digest") != new["digest"]:
         return "the images or tags changed"
-    if old.get("seed") != new["seed"]:
-        return f"the seed changed from {old.get('seed')} to {new['seed']}"
+    for fact in _FACTS_OF_A_KEY:
+        if old.get(fact) != new.get(fact):
+            return f"the {fact} changed from {old.get(fact, 'unknown')} to {new.get(fact, 'unknown')}"
     before, now = old.get("settings", {}), new["settings"]
     changed = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in now if before.get(key) != now.get(key)]
     if changed:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tag2mask.checks import check_shape
+from tag2mask.checks import check_range, check_shape
 from tag2mask.ops.affinity import Offset, pair_windows
 from tag2mask.ops.compiled import kernel
 
@@ -40,11 +40,8 @@ def random_walk(scores: Tensor, affinity: PixelAffinity, *, beta: float = 8, ste
         (C, h, w) float32; each row of T sums to 1, so values stay within the range of `scores`.
 
     Raises:
-        ValueError: if the shapes differ or beta or steps is negative.
+        ValueError: if the shapes differ, a score is negative or no number, or beta or steps is negative.
     """
-    if steps == 0:
-        check_shape("scores", scores, "C h w", h=affinity.values.shape[-2], w=affinity.values.shape[-1])
-        return scores.clone()
     for _, walked in random_walks(scores, affinity, beta=beta, steps=(steps,)):
         return walked
     raise AssertionError("random_walks yields once for every number of steps")
@@ -59,11 +56,15 @@ def random_walks(
         scores: (C, h, w) float32, >= 0.
         affinity: of the same map.
         beta: sharpening exponent.
-        steps: ascending numbers of steps, each >= 0.
+        steps: ascending numbers of steps, each >= 0; after none the scores are what they were, to the bit.
+
+    Raises:
+        ValueError: see `random_walk`.
     """
     known = check_shape("scores", scores, "C h w")
     check_shape("affinity values", affinity.values, "P h w", h=known["h"], w=known["w"])
-    if beta < 0 or min(steps, default=0) < 0 or list(steps) != sorted(steps):
+    check_range("scores", scores, 0.0, torch.finfo(torch.float32).max)
+    if not beta >= 0 or min(steps, default=0) < 0 or list(steps) != sorted(steps):
         raise ValueError(f"random walk: expected beta >= 0 and ascending steps >= 0, got {beta} and {list(steps)}.")
     weights, own = transition_weights(affinity, beta)
     advance = _steps_on_cpu if scores.device.type == "cpu" else _steps
@@ -72,7 +73,7 @@ def random_walks(
     for wanted in steps:
         walked = advance(walked, weights, own, affinity.offsets, wanted - done)
         done = wanted
-        yield wanted, (walked - _LIFT).clamp_(min=0)
+        yield wanted, (walked - _LIFT).clamp_(min=0) if wanted else scores.float().clone()
 
 
 def transition_weights(affinity: PixelAffinity, beta: float) -> tuple[Tensor, Tensor]:
@@ -113,18 +114,17 @@ def _steps(scores: Tensor, weights: Tensor, own: Tensor, offsets: Sequence[Offse
 
 def _steps_on_cpu(scores: Tensor, weights: Tensor, own: Tensor, offsets: Sequence[Offset], count: int) -> Tensor:
     """The same in one compiled loop; the map stands in a frame of zeros, so no neighbour has to be checked."""
-    reach = max(max(abs(down), abs(right)) for down, right in offsets)
+    height, width = scores.shape[-2:]
+    reach = max((max(abs(down), abs(right)) for down, right in offsets), default=0)
     framed = F.pad(scores, (reach, reach, reach, reach)).contiguous().numpy()
     every = torch.cat([weights[0], weights[1], own[None]]).contiguous().numpy()
     shifts = np.array([*offsets, *((-down, -right) for down, right in offsets), (0, 0)], dtype=np.int64)
     walked = _apply(framed, every, shifts, reach, count)
-    return torch.from_numpy(walked[:, reach:-reach, reach:-reach].copy())
+    return torch.from_numpy(walked[:, reach : reach + height, reach : reach + width].copy())
 
 
 @kernel(fastmath=True)
-def _apply(  # type: ignore[no-untyped-def]  # pragma: no cover  (compiled)
-    scores, weights, shifts, reach, count
-):
+def _apply(scores, weights, shifts, reach, count):  # type: ignore[no-untyped-def]
     """scores (C, h + 2 reach, w + 2 reach); weights (N, h, w); shifts (N, 2): the neighbours, rows first."""
     neighbours, height, width = weights.shape
     other = np.zeros_like(scores)

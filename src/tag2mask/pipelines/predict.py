@@ -71,7 +71,7 @@ def load(path: str | Path, *, runtime: Runtime | None = None) -> TrainedRun:
     Raises:
         ValueError: if the folder is no run, or its segmenter is not trained yet.
     """
-    run = RunFolder(path)
+    run = RunFolder.existing(path)
     if "06_segment" not in run.stage_summaries():
         raise ValueError(
             f"{run.path}: expected a finished run, its segmenter is not trained. Start it again to finish."

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 STAGE = "03_seed"
 
-AROUND = 2.0
-"""The chosen alpha over the low one, and the high one over it; the published 4 and 24 lie 2.4 around 9.8."""
+HIGH_OVER_LOW = 6.0
+"""The high alpha over the low one, as published (24 and 4), where "auto" chooses the low one."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,6 @@ def _alphas(
         stage.note(**noted)
     best = float(noted["alpha"])
     return (
-        best / AROUND if low == "auto" else float(low),
-        best * AROUND if high == "auto" else float(high),
+        best if low == "auto" else float(low),
+        HIGH_OVER_LOW * best if high == "auto" else float(high),
     ), noted["evidence"]
