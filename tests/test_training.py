@@ -1,5 +1,6 @@
 """The training loop: resumed to the bit, the same for the same seed, loud about a loss that is no number."""
 
+import logging
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -118,6 +119,32 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     train(other, SCHEDULES["sgd"], seed=2)  # Other dropout.
     assert same(first, second)
     assert not same(first, other)
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_a_runtime_is_made_without_a_word(precision, caplog):
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.addHandler(caplog.handler)
+    try:
+        Runtime("cpu", precision)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.records == []
+    assert logger.level == level, "logging is left as it was"
+
+
+@pytest.mark.parametrize(
+    ("field_name", "value"),
+    [
+        ("epochs", 0), ("batch_size", 0), ("rate", 0.0), ("rate", math.nan), ("rate", math.inf), ("power", -1.0),
+        ("momentum", 1.0), ("weight_decay", -0.1), ("warmup", 1.0), ("warmup", -0.1), ("new_factor", -1.0),
+        ("bias_factor", -1.0), ("clip", -1.0), ("optimizer", "adam"),
+    ],
+)  # fmt: skip
+def test_a_schedule_that_can_not_be_is_told(field_name, value):
+    with pytest.raises(ValueError, match=rf"Schedule\.{field_name}: expected .*, got {value!r}\."):
+        replace(SCHEDULES["sgd"], **{field_name: value})
 
 
 def test_training_leaves_the_global_generator_alone():

@@ -72,6 +72,25 @@ def check_range(name: str, array: Array, low: float, high: float) -> None:
         )
 
 
+def check_number(name: str, value: float, low: float, below: float = math.inf, *, above: bool = False) -> None:
+    """Require a number in [low, below).
+
+    Args:
+        name: what the caller calls the number, for the message.
+        value: the number.
+        low: the smallest allowed one.
+        below: it has to be smaller than this.
+        above: `low` itself is not allowed.
+
+    Raises:
+        ValueError: if it is NaN or outside.
+    """
+    if not (low < value < below if above else low <= value < below):
+        words = f"a number above {low:g}" if above else f"{low:g} or more"
+        words += "" if below == math.inf else f" and below {below:g}"
+        raise ValueError(f"{name}: expected {words}, got {value!r}.")
+
+
 def check_dtype(name: str, array: Array, *dtypes: object) -> None:
     """Require one of the given dtypes.
 

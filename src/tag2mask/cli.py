@@ -258,16 +258,10 @@ def _dataset_of(folder: RunFolder, moved: Path | None) -> TagDataset:
     source = dict(folder.record().get("source", {}))
     if moved is not None:
         return _open({**source, "path": str(moved)})
-    if "path" not in source:
-        raise ValueError(
-            f"{folder.path}: the run does not say where its images are, as it was not made on the command line. "
-            "Say where they are with --data FOLDER."
-        )
-    if not Path(source["path"]).is_dir():
-        raise ValueError(
-            f"{folder.path}: the run was made from {source['path']}, which is not there. "
-            "Say where the images are now with --data FOLDER."
-        )
+    if "path" not in source or not Path(source["path"]).is_dir():
+        # A run made by the library notes no source.
+        why = f"was made from {source['path']}, which is not there" if "path" in source else "does not say from what"
+        raise ValueError(f"{folder.path}: the run {why}. Say where the images are with --data FOLDER.")
     return _open(source)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections import defaultdict
@@ -16,6 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from tag2mask.checks import check_choice, check_number
 from tag2mask.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -38,6 +40,17 @@ def cpu_has_bfloat16() -> bool:
     return bool(supported and supported()) and ("avx512_bf16" in flags or "amx_bf16" in flags)
 
 
+def _fabric(device: str, precision: Literal["32-true", "bf16-mixed"] = "32-true") -> Fabric:
+    """Fabric on one device, without the line that it logs about each choice of precision."""
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        return Fabric(accelerator=device, devices=1, precision=precision)
+    finally:
+        logger.setLevel(level)
+
+
 class Runtime:
     """Where and how networks run.
 
@@ -51,15 +64,13 @@ class Runtime:
     def __init__(
         self, device: str = "auto", precision: Precision = "auto", seed: int = 0, workers: int | None = None
     ) -> None:
-        plain = Fabric(accelerator=device, devices=1)
+        plain = _fabric(device)
         on_cpu = plain.device.type == "cpu"
         if precision == "auto":
             fast = cpu_has_bfloat16() if on_cpu else plain.device.type == "cuda" and torch.cuda.is_bf16_supported()
             precision = "bf16" if fast else "32"
         self.precision: str = precision
-        self.fabric = Fabric(
-            accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true"
-        )
+        self.fabric = _fabric(device, "bf16-mixed" if precision == "bf16" else "32-true")
         self.seed = seed
         self.workers = workers if workers is not None else (0 if on_cpu else 4)
 
@@ -122,6 +133,17 @@ class Schedule:
     new_factor: float = 1.0
     bias_factor: float = 1.0
     clip: float = 0.0
+
+    def __post_init__(self) -> None:
+        kind = type(self).__name__
+        for name in ("epochs", "batch_size"):
+            check_number(f"{kind}.{name}", getattr(self, name), 1)
+        check_number(f"{kind}.rate", self.rate, 0, above=True)
+        for name in ("weight_decay", "power", "new_factor", "bias_factor", "clip"):
+            check_number(f"{kind}.{name}", getattr(self, name), 0)
+        for name in ("momentum", "warmup"):
+            check_number(f"{kind}.{name}", getattr(self, name), 0, 1)
+        check_choice(f"{kind}.optimizer", self.optimizer, ("sgd", "adamw"))
 
     def factor(self, step: int, steps: int) -> float:
         """Rate at a step, relative to `rate`."""

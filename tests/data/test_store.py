@@ -83,6 +83,16 @@ def test_other_data_and_another_seed_clear_everything(run, caplog, facts, words)
     assert caplog.text.count(words) == 4
 
 
+def test_another_precision_clears_everything_and_another_device_nothing(run, caplog):
+    run.write_record(precision="32", device="cpu")
+    go_through(run)
+    run.write_record(device="cuda:0")
+    assert go_through(run) == []
+    run.write_record(precision="bf16")
+    assert go_through(run) == [A, B, C, D]
+    assert caplog.text.count("the precision changed from 32 to bf16") == 4
+
+
 def test_going_back_to_old_settings_is_a_change_too(run):
     go_through(run)
     go_through(run, seed=Settings(alpha=8.0))
@@ -119,6 +129,37 @@ def test_a_stage_whose_state_is_gone_is_made_from_scratch(run):
     (run.path / A / "stage.json").unlink()
     stage = run.open_stage(A, Settings(alpha=8.0))
     assert stage.missing(["maps/x"], ".npz") == ["maps/x"]
+
+
+def test_a_clearing_that_is_killed_leaves_no_finished_stage(run, monkeypatch):
+    go_through(run)
+
+    def killed(_path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tag2mask.data.store.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.open_stage(A, Settings(alpha=8.0))
+    assert not run.open_stage(A, Settings()).finished
+
+
+def test_what_killed_writers_left_is_removed(run):
+    stage = run.open_stage(A, Settings())
+    left = stage.file("maps/far/.abc", ".npz.part")
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    stage.file("maps/far/y", ".npz").write_text("made")
+    again = run.open_stage(A, Settings())
+    assert not left.exists()
+    assert again.missing(["maps/far/y"], ".npz") == []
+
+
+def test_only_a_run_that_is_there_is_an_existing_one(run, tmp_path):
+    assert RunFolder.existing(run.path).record() == run.record()
+    with pytest.raises(ValueError, match=r"nowhere: expected a run folder, found no run\.json"):
+        RunFolder.existing(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_damaged_state_says_where_and_what_to_do(run):

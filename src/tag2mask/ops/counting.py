@@ -108,13 +108,8 @@ def _check_labels(name: str, labels: Tensor, table: IntArray) -> None:
         )
 
 
-# The loops below are compiled, so coverage cannot see that their lines run.
-
-
 @kernel
-def _count_runs(  # pragma: no cover
-    rows: IntArray, columns: IntArray, table: IntArray, decided_only: bool, counts: IntArray
-) -> bool:
+def _count_runs(rows: IntArray, columns: IntArray, table: IntArray, decided_only: bool, counts: IntArray) -> bool:
     if not len(rows):
         return True
     start, row, column = 0, rows[0], columns[0]
@@ -129,7 +124,7 @@ def _count_runs(  # pragma: no cover
 
 
 @kernel
-def _add_run(  # noqa: PLR0917  # pragma: no cover
+def _add_run(  # noqa: PLR0917
     row: int, column: int, pixels: int, table: IntArray, decided_only: bool, counts: IntArray
 ) -> bool:
     if row < 0 or row >= len(table) or column < 0 or column >= len(table):
@@ -146,9 +141,7 @@ def _add_run(  # noqa: PLR0917  # pragma: no cover
 
 
 @kernel
-def _count_bins(  # pragma: no cover
-    rows: IntArray, scores: Any, table: IntArray, thresholds: Any, found: IntArray
-) -> bool:
+def _count_bins(rows: IntArray, scores: Any, table: IntArray, thresholds: Any, found: IntArray) -> bool:
     for pixel in range(len(rows)):
         row = rows[pixel]
         if row < 0 or row >= len(table) or table[row] == _FORBIDDEN:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from tag2mask.data.dataset import unreadable, without
 from tag2mask.data.store import RunFolder, plain
 from tag2mask.ops.crf import CrfSettings
+from tag2mask.pipelines.values import fit_value
 from tag2mask.progress import progress_bar
 from tag2mask.stages.choosing import MaskJudge
 from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
@@ -90,11 +93,18 @@ class AffinityNetSettings:
         """`quick` with the image size and the number of images of a data set.
 
         Args:
-            data: up to 20 of its images are decoded.
+            data: up to 20 of its images are decoded; those that cannot be are left out.
         """
-        step = max(1, len(data.names) // 20)
-        sides = sorted(max(data[name].size) for name in data.names[::step])
-        return cls.quick(max(64, min(320, sides[len(sides) // 2])), len(data.names))
+        return cls.quick(max(64, min(320, _typical_side(data))), len(data.names))
+
+
+def _typical_side(data: TagDataset) -> int:
+    """The median long side of up to 20 images; 320 if none of them can be read."""
+    sides = []
+    for name in data.names[:: max(1, math.ceil(len(data.names) / 20))]:
+        with suppress(ValueError):  # `prepare` tells of broken images.
+            sides.append(max(data[name].size))
+    return sorted(sides)[len(sides) // 2] if sides else 320
 
 
 def run_affinitynet(
@@ -241,7 +251,7 @@ def change_settings(settings: AffinityNetSettings, changes: Sequence[str]) -> Af
             and as plain text where it is none.
 
     Raises:
-        ValueError: if there is no such stage or field, or the value has another type.
+        ValueError: if there is no such stage or field, or the value has another type or is out of range.
     """
     for change in changes:
         place, equals, text = change.partition("=")
@@ -255,20 +265,9 @@ def change_settings(settings: AffinityNetSettings, changes: Sequence[str]) -> Af
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text
-        settings = replace(settings, **{stage: replace(part, **{name: _like(getattr(part, name), value, change)})})
+        try:
+            value = fit_value(get_type_hints(type(part))[name], value)
+        except TypeError as error:
+            raise ValueError(f"setting {change!r}: {error}.") from error
+        settings = replace(settings, **{stage: replace(part, **{name: value})})
     return settings
-
-
-def _like(old: Any, value: Any, change: str) -> Any:
-    """The new value in the type of the old one."""
-    if isinstance(old, tuple) and isinstance(value, list):
-        return tuple(value)
-    if isinstance(old, bool) or isinstance(value, bool):
-        fits = isinstance(old, bool) and isinstance(value, bool)
-    elif isinstance(old, (int, float)) or old == "auto":
-        fits = isinstance(value, (int, float)) or value == "auto"
-    else:
-        fits = isinstance(value, type(old))
-    if not fits:
-        raise ValueError(f"setting {change!r}: expected a value like {old!r}, got {value!r}.")
-    return type(old)(value) if isinstance(old, (int, float)) and not isinstance(value, str) else value

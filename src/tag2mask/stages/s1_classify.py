@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import Dataset
 
-from tag2mask.data.transforms import padded_view, random_window
+from tag2mask.checks import check_number
+from tag2mask.data.transforms import limit_long_side, normalise, padded_view, random_window, resize_image
+from tag2mask.evaluation import mean_average_precision
 from tag2mask.nets.backbones import Backbone, to_channels_last
 from tag2mask.nets.classifier import CamClassifier
 from tag2mask.ops.losses import tag_loss
@@ -51,6 +54,12 @@ class ClassifySettings(Schedule):
     crop: int = 448
     jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("ClassifySettings.output_stride", self.output_stride, 1)
+        check_number("ClassifySettings.dropout", self.dropout, 0, 1)
+        check_views("ClassifySettings", self.long_side, self.crop, self.jitter)
+
     @classmethod
     def paper(cls) -> ClassifySettings:
         """The published recipe; its momentum is the authors' 5e-4, which goes with a rate of 0.1 (PAPERS A8)."""
@@ -78,6 +87,32 @@ class ClassifySettings(Schedule):
             long_side=(round(image_side * 0.7), round(image_side * 1.1)),
             crop=crop_side(image_side),
         )
+
+
+def check_views(name: str, long_side: tuple[int, int], crop: int, jitter: tuple[float, ...]) -> None:
+    """Require that training views can be cut like this.
+
+    Args:
+        name: of the settings class, for the message.
+        long_side: smallest and largest long side.
+        crop: side of a view.
+        jitter: brightness, contrast, saturation, hue.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+    check_number(f"{name}.long_side, the smallest", long_side[0], 1)
+    check_number(f"{name}.long_side, the largest", long_side[1], long_side[0])
+    check_number(f"{name}.crop", crop, 1)
+    check_jitter(name, jitter)
+
+
+def check_jitter(name: str, jitter: tuple[float, ...]) -> None:
+    """Require amounts of 0 or more, and of hue at most half a turn."""
+    for amount in jitter:
+        check_number(f"{name}.jitter", amount, 0)
+    if jitter[-1] > 0.5:
+        raise ValueError(f"{name}.jitter: expected a hue of at most 0.5, half a turn, got {jitter[-1]!r}.")
 
 
 def crop_side(image_side: int) -> int:
@@ -134,8 +169,6 @@ def train_classifier(
     """
     stage = run.open_stage(STAGE, settings)
     if stage.finished:
-        from dataclasses import replace  # noqa: PLC0415
-
         net = build_classifier(replace(settings, pretrained=False), len(data.class_names), runtime)
         net.load_state_dict(stage.load_weights())
         return net
@@ -150,9 +183,27 @@ def train_classifier(
 
     fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=stage)
     stage.save_weights(net.state_dict())
+    ranked = held_out_precision(data, net, settings, runtime)
     stage.finish(
-        f"{settings.backbone}, {settings.epochs} epochs, loss {fitted.history['loss'][-1][1]:.4f}",
+        f"{settings.backbone}, {settings.epochs} epochs, loss {fitted.history['loss'][-1][1]:.4f}"
+        + ("" if math.isnan(ranked) else f", held-out mAP {100 * ranked:.1f}"),
         items=len(data.names) * settings.epochs,
         curves=fitted.history,
     )
     return net
+
+
+def held_out_precision(data: TagDataset, net: CamClassifier, settings: ClassifySettings, runtime: Runtime) -> float:
+    """Mean average precision of the tags of the held-out images; NaN if none of them has tags."""
+    names = [name for name in data.val_names if bool(data.tags(name).any())]
+    if not names:
+        return math.nan
+    side = (settings.long_side[0] + settings.long_side[1]) // 2
+    logits = []
+    with runtime.inference(net):
+        for name in names:
+            image = data[name]
+            small = resize_image(image.pixels, limit_long_side(image.size, side))
+            pixels = normalise(small, net.backbone.mean, net.backbone.std)[None].to(runtime.device)
+            logits.append(net(pixels.contiguous(memory_format=torch.channels_last)).float().cpu()[0])
+    return mean_average_precision(torch.stack(logits), torch.stack([data.tags(name) for name in names]))

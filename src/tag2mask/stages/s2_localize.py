@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tag2mask.checks import check_number
 from tag2mask.data.artefacts import write_cams
 from tag2mask.data.transforms import limit_long_side, normalise, resize_image
 from tag2mask.ops.cam import merge_views, normalise_maps
@@ -39,6 +40,16 @@ class LocalizeSettings:
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
     max_side: int = 1024
     map_stride: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.scales:
+            raise ValueError(
+                "LocalizeSettings.scales: expected at least one scale, got none. 1 is the image's own size."
+            )
+        for scale in self.scales:
+            check_number("LocalizeSettings.scales", scale, 0, above=True)
+        check_number("LocalizeSettings.max_side", self.max_side, 0)
+        check_number("LocalizeSettings.map_stride", self.map_stride, 1)
 
     @classmethod
     def paper(cls) -> LocalizeSettings:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
+from tag2mask.checks import check_choice, check_number
 from tag2mask.data.transforms import cut_window, fit_long_side, padded_view, random_window
 from tag2mask.nets.affinity_net import AffinityNet
 from tag2mask.nets.backbones import Backbone, frozen_parameters, to_channels_last
@@ -17,6 +18,7 @@ from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets
 from tag2mask.ops.losses import pair_loss
 from tag2mask.ops.seeds import seed_labels
 from tag2mask.records import IGNORE, LabelledBatch
+from tag2mask.stages.s1_classify import check_jitter
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -64,6 +66,16 @@ class AffinitySettings(Schedule):
     without_last: int = 0
     frozen_levels: int = 2
     jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("AffinitySettings.start_from", self.start_from, ("classifier", "imagenet"))
+        # With a radius of 1 a cell has no neighbour, and there would be no pair to learn from.
+        for name, low in (("output_stride", 1), ("cells", 0), ("radius", 2), ("crop", 1)):
+            check_number(f"AffinitySettings.{name}", getattr(self, name), low)
+        for name in ("without_last", "frozen_levels"):
+            check_number(f"AffinitySettings.{name}", getattr(self, name), 0)
+        check_jitter("AffinitySettings", self.jitter)
 
     @classmethod
     def paper(cls) -> AffinitySettings:

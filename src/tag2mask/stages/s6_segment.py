@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch.utils.data import Dataset
 
+from tag2mask.checks import check_choice, check_number
 from tag2mask.data.artefacts import write_labels, write_unit
 from tag2mask.data.transforms import (
     cut_window,
@@ -22,7 +23,7 @@ from tag2mask.nets.segmenter import Segmenter
 from tag2mask.ops.losses import label_loss
 from tag2mask.progress import track
 from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, labels_from_channels
-from tag2mask.stages.s1_classify import crop_side
+from tag2mask.stages.s1_classify import check_views, crop_side
 from tag2mask.stages.s4_affinity import collate_labelled, load_classifier_backbone
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
@@ -65,6 +66,15 @@ class SegmentSettings(Schedule):
     crop: int = 448
     jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
     max_side: int = 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("SegmentSettings.start_from", self.start_from, ("classifier", "imagenet", "scratch"))
+        for name, low in (("output_stride", 1), ("width", 1), ("max_side", 0)):
+            check_number(f"SegmentSettings.{name}", getattr(self, name), low)
+        for rate in self.rates:
+            check_number("SegmentSettings.rates", rate, 1)
+        check_views("SegmentSettings", self.long_side, self.crop, self.jitter)
 
     @classmethod
     def paper(cls) -> SegmentSettings:
