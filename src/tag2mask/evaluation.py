@@ -120,30 +120,6 @@ def mask_agreement(first: Iterable[Tensor], second: Iterable[Tensor], num_classe
     return total.mean_iou()
 
 
-def mean_average_precision(scores: Tensor, tags: Tensor) -> float:
-    """How well a multi-label classifier ranks images: average precision per class, then the mean over classes.
-
-    Args:
-        scores: (N, C) logits or probabilities of N images.
-        tags: (N, C) bool.
-
-    Returns:
-        In [0, 1]; NaN if no class occurs.
-
-    Example:
-        >>> mean_average_precision(torch.tensor([[0.9], [0.8], [0.1]]), torch.tensor([[True], [False], [True]]))
-        0.8333333333333334
-    """
-    check_shape("tags", tags, "N C", **check_shape("scores", scores, "N C"))
-    found = []
-    for class_id in range(scores.shape[1]):
-        hits = tags[scores[:, class_id].argsort(descending=True, stable=True), class_id].double()
-        if hits.any():
-            precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1)
-            found.append(float((precision * hits).sum() / hits.sum()))
-    return sum(found) / len(found) if found else float("nan")
-
-
 @dataclass(slots=True, eq=False)
 class ThresholdSweep:
     """Finds the best constant background for score maps: one `Confusion` per constant, in one pass.

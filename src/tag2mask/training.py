@@ -279,9 +279,10 @@ def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
         {"params": members, "factor": factor, "weight_decay": decay, "lr": schedule.rate * factor}
         for (factor, decay), members in groups.items()
     ]
+    fused = next(model.parameters()).device.type in {"cpu", "cuda"}
     if schedule.optimizer == "sgd":
-        return torch.optim.SGD(listed, momentum=schedule.momentum, nesterov=schedule.momentum > 0)
-    return torch.optim.AdamW(listed)
+        return torch.optim.SGD(listed, momentum=schedule.momentum, nesterov=schedule.momentum > 0, fused=fused)
+    return torch.optim.AdamW(listed, fused=fused)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, steps: int) -> None:

@@ -114,7 +114,7 @@ def test_an_unfinished_stage_goes_on_with_what_it_has(run, caplog):
 
 def test_the_seconds_of_a_stopped_training_count_too(run, monkeypatch):
     clock = iter([100.0, 130.0, 1000.0, 1005.0])
-    monkeypatch.setattr("tag2mask.data.store.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("tag2mask.data.stage_folder.time.monotonic", lambda: next(clock))
     run.open_stage(A, Settings()).save_checkpoint({}, {"epoch": 1})
     again = run.open_stage(A, Settings())
     again.load_checkpoint()
@@ -138,7 +138,7 @@ def test_a_clearing_that_is_killed_leaves_no_finished_stage(run, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("tag2mask.data.store.shutil.rmtree", killed)
+        patch.setattr("tag2mask.data.stage_folder.shutil.rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             run.open_stage(A, Settings(alpha=8.0))
     assert not run.open_stage(A, Settings()).finished

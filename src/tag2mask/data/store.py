@@ -14,14 +14,9 @@ import dataclasses
 import hashlib
 import json
 import logging
-import shutil
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
 from tag2mask.data.artefacts import (
     read_cams,
@@ -31,8 +26,8 @@ from tag2mask.data.artefacts import (
     read_unit,
     remove_leftovers,
     write_json,
-    write_weights,
 )
+from tag2mask.data.stage_folder import StageFolder, clear_stage, load_weights_file, state_of
 from tag2mask.records import Cams, PseudoMask, Seeds, SeedScores
 
 if TYPE_CHECKING:
@@ -78,110 +73,11 @@ class Artefacts(Mapping[str, Record], Generic[Record]):
         return len(self._names)
 
 
-class StageFolder:
-    """One stage's folder: its state, its checkpoint and the files it makes.
-
-    Args:
-        path: the folder.
-        key: digest of everything the results depend on.
-        finished: whether the results are complete for this key.
-    """
-
-    def __init__(self, path: Path, key: str, finished: bool, head: Mapping[str, Any]) -> None:
-        self.path, self.key, self.finished = path, key, finished
-        self.name = path.name
-        self._head = dict(head)
-        self._started = time.monotonic()
-        self._seconds_before = 0.0
-
-    def file(self, name: str, suffix: str) -> Path:
-        """Where the file of an image lies; image names may hold slashes."""
-        return self.path / f"{name}{suffix}"
-
-    def missing(self, names: Sequence[str], suffix: str) -> list[str]:
-        """The images whose file is not there yet."""
-        return [name for name in names if not self.file(name, suffix).is_file()]
-
-    def summary(self) -> dict[str, Any]:
-        """What `finish` was told, and the seconds."""
-        return dict(_state(self.path).get("summary", {}))
-
-    def note(self, **facts: Any) -> None:
-        """Keep facts of an unfinished stage (seconds spent so far, choices made) for a later start."""
-        state = _state(self.path)
-        state.setdefault("notes", {}).update(facts)
-        write_json(self.path / "stage.json", state)
-
-    def notes(self) -> dict[str, Any]:
-        """What `note` kept."""
-        return dict(_state(self.path).get("notes", {}))
-
-    def finish(self, line: str, items: int, **facts: Any) -> None:
-        """Mark the stage as done.
-
-        Args:
-            line: the result in one line.
-            items: how many images it went through.
-            facts: more for the report: ``curves``, ``evidence``, ``chosen`` ...
-        """
-        seconds = self._seconds()
-        summary = {"line": line, "items": items, "seconds": round(seconds, 2), **facts}
-        write_json(self.path / "stage.json", {**self._head, "finished": True, "summary": summary})
-        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
-        self.finished = True
-        logger.info("%s: %s (%.1f s)", self.name, line, seconds)
-
-    def load_weights(self) -> dict[str, Tensor]:
-        """The trained weights.
-
-        Raises:
-            ValueError: if the file is missing or damaged.
-        """
-        return _load_weights(self.path / "weights.safetensors")
-
-    def save_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep trained weights."""
-        write_weights(self.path / "weights.safetensors", tensors)
-
-    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state of a training that was stopped, if there is any."""
-        path = self.path / "checkpoint.safetensors"
-        if not path.is_file():
-            return None
-        with safe_open(str(path), framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-        self._seconds_before = float(state.pop("seconds", 0.0))
-        logger.info("%s: going on after epoch %s", self.name, state["epoch"])
-        return tensors, state
-
-    def save_checkpoint(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Keep the state of a training and the seconds spent."""
-        whole = json.dumps({**state, "seconds": self._seconds()})
-        write_weights(self.path / "checkpoint.safetensors", tensors, {"state": whole})
-
-    def _seconds(self) -> float:
-        """Time spent on this stage, by a training that was stopped too."""
-        return time.monotonic() - self._started + self._seconds_before
-
-
-def _load_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        weights: dict[str, Tensor] = load_file(str(path))
-    except (OSError, SafetensorError) as error:
-        raise ValueError(
-            f"{path}: expected trained weights, found none that can be read ({error}). "
-            f"Delete the folder {path.parent} and run again."
-        ) from error
-    return weights
-
-
-def _state(path: Path) -> dict[str, Any]:
-    file = path / "stage.json"
-    if not file.is_file():
-        return {}
-    state: dict[str, Any] = read_json(file)
-    return state
+def plain(settings: Any) -> Any:
+    """Settings (a dataclass, or several) as JSON values."""
+    if isinstance(settings, tuple):
+        return {key: value for part in settings for key, value in plain(part).items()}
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
 
 
 def _record_file(path: Path) -> Path:
@@ -190,20 +86,6 @@ def _record_file(path: Path) -> Path:
     if not file.is_file():
         raise ValueError(f"{path}: expected a run folder, found no run.json in it. Start with `tag2mask run`.")
     return file
-
-
-def _clear(path: Path) -> None:
-    """Delete a stage's folder, its state first: a killed clearing must not look like a finished stage."""
-    (path / "stage.json").unlink(missing_ok=True)
-    if path.is_dir():
-        shutil.rmtree(path)
-
-
-def plain(settings: Any) -> Any:
-    """Settings (a dataclass, or several) as JSON values."""
-    if isinstance(settings, tuple):
-        return {key: value for part in settings for key, value in plain(part).items()}
-    return json.loads(json.dumps(dataclasses.asdict(settings)))
 
 
 class RunFolder:
@@ -254,18 +136,18 @@ class RunFolder:
         """
         path = self.path / name
         record = self.record()
-        before = {stage: _state(self.path / stage).get("key", "") for stage in after}
+        before = {stage: state_of(self.path / stage).get("key", "") for stage in after}
         head: dict[str, Any] = {"settings": plain(settings), "after": before, "digest": record["digest"]}
         # The device is not among them: a run may go on elsewhere. bfloat16 gives other numbers than float32.
         head.update({fact: record[fact] for fact in _FACTS_OF_A_KEY if fact in record})
         text = json.dumps(head, sort_keys=True).encode()
         head["key"] = hashlib.blake2b(text, digest_size=16).hexdigest()
-        old = _state(path)
+        old = state_of(path)
         if old and old.get("key") != head["key"]:
             logger.warning("%s: %s; running it again", name, _what_changed(old, head))
             old = {}
         if not old:
-            _clear(path)
+            clear_stage(path)
             write_json(path / "stage.json", {**head, "finished": False})
         elif old["finished"]:
             logger.info("%s: finished before, nothing to do", name)
@@ -276,7 +158,7 @@ class RunFolder:
 
     def stage_summaries(self) -> dict[str, dict[str, Any]]:
         """Of every finished stage, what it told at its end: seconds, items, line, evidence."""
-        states = {name: _state(self.path / name) for name in STAGES}
+        states = {name: state_of(self.path / name) for name in STAGES}
         return {name: state["summary"] for name, state in states.items() if state.get("finished")}
 
     def curves(self) -> dict[str, dict[str, list[tuple[int, float]]]]:
@@ -302,7 +184,7 @@ class RunFolder:
         Raises:
             ValueError: if the file is missing or damaged.
         """
-        return _load_weights(self.path / stage / "weights.safetensors")
+        return load_weights_file(self.path / stage / "weights.safetensors")
 
     def chosen(self, stage: str) -> dict[str, Any]:
         """The values that a finished stage used for its settings of "auto"."""

@@ -11,10 +11,10 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
 from tag2mask.data.transforms import limit_long_side, normalise, padded_view, random_window, resize_image
-from tag2mask.evaluation import mean_average_precision
 from tag2mask.nets.backbones import Backbone, to_channels_last
 from tag2mask.nets.classifier import CamClassifier
 from tag2mask.ops.losses import tag_loss
+from tag2mask.ops.ranking import mean_average_precision
 from tag2mask.records import TaggedBatch
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.store import Artefacts, RunFolder, StageFolder
+    from tag2mask.data.stage_folder import StageFolder
+    from tag2mask.data.store import Artefacts, RunFolder
     from tag2mask.records import Cams, TaggedImage
     from tag2mask.stages.choosing import MaskJudge
 

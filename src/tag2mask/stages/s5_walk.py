@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.store import Artefacts, RunFolder, StageFolder
+    from tag2mask.data.stage_folder import StageFolder
+    from tag2mask.data.store import Artefacts, RunFolder
     from tag2mask.nets.affinity_net import AffinityNet
     from tag2mask.records import TaggedImage
     from tag2mask.stages.choosing import MaskJudge
