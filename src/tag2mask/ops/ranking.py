@@ -19,8 +19,9 @@ def mean_average_precision(scores: Tensor, tags: Tensor) -> float:
         In [0, 1]; NaN if no class occurs.
 
     Example:
-        >>> mean_average_precision(torch.tensor([[0.9], [0.8], [0.1]]), torch.tensor([[True], [False], [True]]))
-        0.8333333333333334
+        >>> scores, tags = torch.tensor([[0.9], [0.8], [0.1]]), torch.tensor([[True], [False], [True]])
+        >>> round(mean_average_precision(scores, tags), 4)
+        0.8333
     """
     check_shape("tags", tags, "N C", **check_shape("scores", scores, "N C"))
     found = []
