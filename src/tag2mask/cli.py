@@ -70,7 +70,7 @@ def main() -> None:
 def demo(
     out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
     seed: Seed = 0,
-    count: Annotated[int, typer.Option(help="Scenes to train on.")] = 240,
+    count: Annotated[int, typer.Option(help="Scenes to train on.")] = 220,
     val_count: Annotated[int, typer.Option(help="Held-out scenes.")] = 60,
     size: Annotated[int, typer.Option(help="Side of a scene in pixels.")] = 144,
     device: Device = "auto",

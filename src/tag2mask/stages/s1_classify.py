@@ -74,7 +74,7 @@ class ClassifySettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(10, min(60, round(18000 / max(1, images)))),
+            epochs=max(10, min(55, round(18000 / max(1, images)))),
             rate=2e-3,
             optimizer="adamw",
             weight_decay=0.05,
