@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 from rich.table import Table
 
@@ -289,9 +290,11 @@ def _escape(text: str) -> str:
 
 
 def _log(verbose: bool) -> None:
+    # In a file or a pipe, tables of evidence shall not be broken at 80 characters.
+    stderr = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
-        handlers=[RichHandler(console=Console(stderr=True), show_path=False, markup=False)],
+        handlers=[RichHandler(console=stderr, show_path=False, markup=False, highlighter=NullHighlighter())],
     )
     logging.getLogger("tag2mask").setLevel(logging.DEBUG if verbose else logging.INFO)
