@@ -16,23 +16,29 @@ Example::
     t2m.load("runs/photos").predict("new.jpg")  # a new image, no tags needed
 """
 
-from tag2mask.data.scenes import make_scenes
-from tag2mask.data.sources import open_coco, open_folder, open_voc, save_folder
-from tag2mask.data.store import RunFolder
-from tag2mask.evaluation import Confusion, ScoreTable
-from tag2mask.nets.affinity_net import AffinityNet
-from tag2mask.nets.backbones import Backbone
-from tag2mask.nets.classifier import CamClassifier
-from tag2mask.nets.segmenter import Segmenter
-from tag2mask.ops.cam import background_scores
-from tag2mask.ops.crf import CrfSettings, dense_crf
-from tag2mask.ops.random_walk import random_walk
-from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
-from tag2mask.pipelines.predict import load
-from tag2mask.records import BACKGROUND, IGNORE
-from tag2mask.report import write_report
-from tag2mask.stages.score import score_run as score
-from tag2mask.training import Runtime
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tag2mask.data.scenes import make_scenes
+    from tag2mask.data.sources import open_coco, open_folder, open_voc, save_folder
+    from tag2mask.data.store import RunFolder
+    from tag2mask.evaluation import Confusion, ScoreTable
+    from tag2mask.nets.affinity_net import AffinityNet
+    from tag2mask.nets.backbones import Backbone
+    from tag2mask.nets.classifier import CamClassifier
+    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.ops.cam import background_scores
+    from tag2mask.ops.crf import CrfSettings, dense_crf
+    from tag2mask.ops.random_walk import random_walk
+    from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
+    from tag2mask.pipelines.predict import load
+    from tag2mask.records import BACKGROUND, IGNORE
+    from tag2mask.report import write_report
+    from tag2mask.stages.score import score_run as score
+    from tag2mask.training import Runtime
 
 __all__ = [
     "BACKGROUND",
@@ -60,3 +66,42 @@ __all__ = [
     "score",
     "write_report",
 ]
+
+# Imported when first asked for, so that the command line answers at once.
+_HOMES = {
+    "AffinityNet": "nets.affinity_net.AffinityNet",
+    "AffinityNetSettings": "pipelines.affinitynet.AffinityNetSettings",
+    "BACKGROUND": "records.BACKGROUND",
+    "Backbone": "nets.backbones.Backbone",
+    "CamClassifier": "nets.classifier.CamClassifier",
+    "Confusion": "evaluation.Confusion",
+    "CrfSettings": "ops.crf.CrfSettings",
+    "IGNORE": "records.IGNORE",
+    "RunFolder": "data.store.RunFolder",
+    "Runtime": "training.Runtime",
+    "ScoreTable": "evaluation.ScoreTable",
+    "Segmenter": "nets.segmenter.Segmenter",
+    "background_scores": "ops.cam.background_scores",
+    "dense_crf": "ops.crf.dense_crf",
+    "load": "pipelines.predict.load",
+    "make_scenes": "data.scenes.make_scenes",
+    "open_coco": "data.sources.open_coco",
+    "open_folder": "data.sources.open_folder",
+    "open_voc": "data.sources.open_voc",
+    "random_walk": "ops.random_walk.random_walk",
+    "run_affinitynet": "pipelines.affinitynet.run_affinitynet",
+    "save_folder": "data.sources.save_folder",
+    "score": "stages.score.score_run",
+    "write_report": "report.write_report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].rpartition(".")
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__doc__"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -60,6 +61,9 @@ Set = Annotated[
 
 def main() -> None:
     """Entry point: errors that the user can mend are told in a line, without a traceback."""
+    # Before torch is loaded: its threads wait for each other asleep instead of in a loop, which costs nothing on a
+    # quiet machine and makes training three times as fast where other programs run, too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except (ValueError, FileNotFoundError) as error:
