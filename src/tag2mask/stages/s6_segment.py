@@ -90,7 +90,7 @@ class SegmentSettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(6, min(30, round(6000 / max(1, images)))),
+            epochs=max(6, min(30, round(3500 / max(1, images)))),
             rate=1e-3,
             optimizer="adamw",
             weight_decay=0.05,
