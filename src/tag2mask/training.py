@@ -279,10 +279,11 @@ def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
         {"params": members, "factor": factor, "weight_decay": decay, "lr": schedule.rate * factor}
         for (factor, decay), members in groups.items()
     ]
-    # Not the fused ones: they round by how memory is laid out, and a resumed run would differ in the last bit.
+    # Fused: one pass over the weights instead of ten, which on a CPU is a tenth of a small net's training.
+    fused = next(model.parameters()).device.type in {"cpu", "cuda"}
     if schedule.optimizer == "sgd":
-        return torch.optim.SGD(listed, momentum=schedule.momentum, nesterov=schedule.momentum > 0)
-    return torch.optim.AdamW(listed)
+        return torch.optim.SGD(listed, momentum=schedule.momentum, nesterov=schedule.momentum > 0, fused=fused)
+    return torch.optim.AdamW(listed, fused=fused)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, steps: int) -> None:
@@ -309,10 +310,13 @@ def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, s
     model.load_state_dict({name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)})
     whole = optimizer.state_dict()
     slots: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
-            slots[int(index)][name] = value
+            # Laid out in memory as its weights are: fused optimisers go through both in the order of memory.
+            like = weights[int(index)]
+            slots[int(index)][name] = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
     optimizer.load_state_dict({"state": dict(slots), "param_groups": whole["param_groups"]})
     done.steps = int(state["steps"])
     done.history = {name: [(int(x), float(y)) for x, y in points] for name, points in state["history"].items()}
