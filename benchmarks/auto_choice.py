@@ -22,7 +22,7 @@ import typer
 from tag2mask import open_folder
 from tag2mask.data.store import RunFolder
 from tag2mask.evaluation import Confusion
-from tag2mask.ops.cam import background_scores
+from tag2mask.ops.cam import as_probabilities, background_scores
 from tag2mask.ops.crf import DenseCrf
 from tag2mask.ops.random_walk import random_walks
 from tag2mask.ops.seeds import labels_of_scores
@@ -30,7 +30,7 @@ from tag2mask.parallel import map_images
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.stages.choosing import MaskJudge, choose_walk
 from tag2mask.stages.s1_classify import train_classifier
-from tag2mask.stages.s3_seed import image_for_crf, make_seeds
+from tag2mask.stages.s3_seed import image_for_crf, make_seeds, resize_labels
 from tag2mask.stages.s4_affinity import train_affinity
 from tag2mask.stages.s5_walk import cell_maps, image_affinity
 from tag2mask.training import Runtime
@@ -118,10 +118,9 @@ class Bench:
                 large = F.interpolate(walked[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
                 for alpha, background in zip(ALPHAS, large[len(maps) :], strict=True):
                     scores = torch.cat([background[None], large[: len(maps)]])
-                    shares = (scores / scores.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
-                    refined = torch.from_numpy(field.refine(shares.numpy()))
+                    refined = torch.from_numpy(field.refine(as_probabilities(scores).numpy()))
                     labels = labels_of_scores(refined, folder.cams[name].class_ids)
-                    full = F.interpolate(labels[None, None].float(), truth.shape, mode="nearest-exact")[0, 0].long()
+                    full = resize_labels(labels, (int(truth.shape[0]), int(truth.shape[1])))
                     counts[alpha, beta, steps] = Confusion.of(truth, full, classes).counts
         return counts
 

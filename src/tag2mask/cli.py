@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tag2mask.data.dataset import TagDataset
     from tag2mask.data.store import RunFolder
     from tag2mask.evaluation import ScoreTable
-    from tag2mask.pipelines.affinitynet import AffinityNetSettings
 
 # The heavy imports stand inside the commands, so that `tag2mask --help` answers at once.
 
@@ -100,7 +99,7 @@ def check(
     folder: Folder,
 ) -> None:
     """List everything that is wrong with a folder of images and tags. Exit status 1 if there is an error."""
-    from tag2mask.data.problems import find_problems  # noqa: PLC0415
+    from tag2mask.data.problems import count_problems, find_problems  # noqa: PLC0415
 
     problems = find_problems(folder)
     table = Table()
@@ -117,10 +116,7 @@ def check(
     if problems:
         _say(f"{folder}: {len(problems)} problem(s)")
         console.print(table)
-        counts: dict[str, int] = {}
-        for problem in problems:
-            counts[problem.kind] = counts.get(problem.kind, 0) + 1
-        console.print(", ".join(f"{kind}: {count}" for kind, count in sorted(counts.items())))
+        _say(", ".join(f"{kind}: {count}" for kind, count in count_problems(problems).items()))
     else:
         _say(f"{folder}: nothing wrong")
     raise typer.Exit(1 if any(problem.severity == "error" for problem in problems) else 0)
@@ -215,7 +211,7 @@ def _run_and_report(
     source: dict[str, Any],
 ) -> RunFolder:
     from tag2mask.data.artefacts import write_json  # noqa: PLC0415
-    from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet  # noqa: PLC0415
+    from tag2mask.pipelines.affinitynet import AffinityNetSettings, change_settings, run_affinitynet  # noqa: PLC0415
     from tag2mask.report import write_report  # noqa: PLC0415
     from tag2mask.stages.score import score_run  # noqa: PLC0415
     from tag2mask.training import Runtime  # noqa: PLC0415
@@ -225,7 +221,7 @@ def _run_and_report(
         Preset.DEFAULT: AffinityNetSettings,
         Preset.PAPER: AffinityNetSettings.paper,
     }
-    settings = _changed(presets[preset](), changes or [])
+    settings = change_settings(presets[preset](), changes or [])
     runtime = Runtime(device, precision.value, seed)
     folder = run_affinitynet(data, out, settings, runtime=runtime, strict=strict, preset=preset.value, source=source)
     table = None
@@ -238,12 +234,6 @@ def _run_and_report(
         _print_scores(table)
     _say(f"masks:  {folder.path / '05_walk' / 'masks'}\nreport: {path}")
     return folder
-
-
-def _changed(settings: AffinityNetSettings, changes: list[str]) -> AffinityNetSettings:
-    from tag2mask.pipelines.affinitynet import change_settings  # noqa: PLC0415
-
-    return change_settings(settings, changes)
 
 
 def _open(source: dict[str, Any]) -> TagDataset:

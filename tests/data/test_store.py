@@ -234,7 +234,7 @@ def test_artefacts_are_a_mapping_that_reads_when_asked(tmp_path):
         return name.upper()
 
     (tmp_path / "a").write_text("")
-    artefacts = Artefacts(["a", "b"], read, lambda name: tmp_path / name)
+    artefacts = Artefacts(lambda: ["a", "b"], read, lambda name: tmp_path / name)
     assert list(artefacts) == ["a", "b"]
     assert len(artefacts) == 2
     assert "a" in artefacts
@@ -271,3 +271,15 @@ def test_every_artefact_is_found_by_its_name_also_with_slashes(run):
         assert mask.confidence.numpy() == pytest.approx(np.full((2, 2), 0.4))
     assert list(run.masks) == ["x", "far/y"]
     assert list(run.predictions) == ["x", "far/y", "v"]
+
+
+def test_looking_up_one_image_does_not_read_the_list_of_all(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    write_labels(run.path / "03_seed" / "seeds" / "a.png", torch.zeros((2, 3), dtype=torch.int64), 1)
+    # There is no run.json: whoever asked for the names would fail.
+    assert "a" in run.seeds
+    assert run.seeds["a"].labels.shape == (2, 3)
+    assert "a" not in run.masks
+    assert "a" not in run.predictions
+    with pytest.raises(ValueError, match=r"run\.json"):
+        len(run.seeds)

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from reference.scores_by_pixel import background_by_pixel, cams_by_pixel
 from tag2mask.ops.cam import (
+    as_probabilities,
     background_scores,
     class_activation_maps,
     merge_views,
@@ -135,3 +136,9 @@ def test_arguments_are_left_alone():
     merge_views([maps], [True], (6, 8))
     with_background(maps / 3, 4)
     assert maps.equal(before)
+
+
+def test_probabilities_are_shares_of_the_sum():
+    scores = torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]])
+    assert as_probabilities(scores).tolist() == [[[0.25, 0.0]], [[0.75, 0.0]]]
+    assert scores.tolist() == [[[1.0, 0.0]], [[3.0, 0.0]]]

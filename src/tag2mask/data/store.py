@@ -49,13 +49,15 @@ class Artefacts(Mapping[str, Record], Generic[Record]):
     """The results of a stage, one per image, read from disk when asked for.
 
     Args:
-        names: image names.
+        names: gives the image names; asked only by those who go through all of them.
         read: name -> record.
         path_of: name -> the file that has to be there.
     """
 
-    def __init__(self, names: Sequence[str], read: Callable[[str], Record], path_of: Callable[[str], Path]) -> None:
-        self._names, self._read, self._path_of = tuple(names), read, path_of
+    def __init__(
+        self, names: Callable[[], Sequence[str]], read: Callable[[str], Record], path_of: Callable[[str], Path]
+    ) -> None:
+        self._names, self._read, self._path_of = names, read, path_of
 
     def __getitem__(self, name: str) -> Record:
         path = self._path_of(name)
@@ -67,10 +69,10 @@ class Artefacts(Mapping[str, Record], Generic[Record]):
         return isinstance(name, str) and self._path_of(name).is_file()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._names())
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._names())
 
 
 def plain(settings: Any) -> Any:
@@ -225,26 +227,26 @@ class RunFolder:
     @property
     def masks(self) -> Artefacts[PseudoMask]:
         """The pseudo masks: random walk, then CRF."""
-        return self._masks(self.path / "05_walk", self.names())
+        return self._masks(self.path / "05_walk", self.names)
 
     @property
     def predictions(self) -> Artefacts[PseudoMask]:
         """What the segmenter says, without looking at tags, of the training and the held-out images."""
-        return self._masks(self.path / "06_segment", self.names() + self.names("val"))
+        return self._masks(self.path / "06_segment", lambda: self.names() + self.names("val"))
 
     def _artefacts(
         self,
         folder: Path,
         suffix: str,
         read: Callable[[Path, str], Record],
-        names: Sequence[str] | None = None,
+        names: Callable[[], Sequence[str]] | None = None,
     ) -> Artefacts[Record]:
         def path_of(name: str) -> Path:
             return folder / f"{name}{suffix}"
 
-        return Artefacts(names if names is not None else self.names(), lambda n: read(path_of(n), n), path_of)
+        return Artefacts(names or self.names, lambda name: read(path_of(name), name), path_of)
 
-    def _masks(self, stage: Path, names: Sequence[str]) -> Artefacts[PseudoMask]:
+    def _masks(self, stage: Path, names: Callable[[], Sequence[str]]) -> Artefacts[PseudoMask]:
         def read(path: Path, name: str) -> PseudoMask:
             return PseudoMask(name, read_labels(path), read_unit(stage / "confidence" / f"{name}.png"))
 

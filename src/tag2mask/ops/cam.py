@@ -106,3 +106,15 @@ def with_background(cams: Tensor, alpha: float) -> Tensor:
         (1 + K, H, W) in [0, 1]; channel 0 is the background.
     """
     return torch.cat([background_scores(cams, alpha)[None], cams])
+
+
+def as_probabilities(scores: Tensor) -> Tensor:
+    """Scores as shares of their sum over the channels, as the dense CRF wants them.
+
+    Args:
+        scores: (1 + K, H, W), >= 0.
+
+    Returns:
+        (1 + K, H, W) in [0, 1]; all 0 where every score is 0.
+    """
+    return (scores / scores.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)

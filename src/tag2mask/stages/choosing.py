@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.data.transforms import limit_long_side, normalise, resize_image
-from tag2mask.ops.cam import background_scores
+from tag2mask.ops.cam import as_probabilities, background_scores
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.random_walk import random_walks
 from tag2mask.ops.separability import colour_bins, colour_separability
@@ -145,8 +145,7 @@ class MaskJudge:
 def _refined(scores: Tensor, field: DenseCrf, size: tuple[int, int]) -> np.ndarray:
     """(1 + K, h, w) scores -> (H, W) bool: where the CRF sees an object."""
     large = F.interpolate(scores[None], size, mode="bilinear", align_corners=False)[0]
-    probabilities = (large / large.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
-    return np.asarray(field.refine(probabilities.numpy()).argmax(axis=0) > 0)
+    return np.asarray(field.refine(as_probabilities(large).numpy()).argmax(axis=0) > 0)
 
 
 def choose_alpha(data: TagDataset, cams: Mapping[str, Cams], judge: MaskJudge) -> Choice:

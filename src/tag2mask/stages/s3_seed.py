@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from tag2mask.data.artefacts import write_labels, write_scores
 from tag2mask.data.transforms import limit_long_side, resize_image
-from tag2mask.ops.cam import with_background
+from tag2mask.ops.cam import as_probabilities, with_background
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.seeds import labels_of_scores, seed_labels
 from tag2mask.parallel import map_images
@@ -69,9 +69,7 @@ class SeedSettings:
 def refined_scores(crf: DenseCrf, cams: Cams, alpha: float, size: tuple[int, int]) -> Tensor:
     """Maps with a background at one alpha, refined by the CRF: (1 + K, H, W) float32 in [0, 1]."""
     maps = F.interpolate(cams.scores[None], size, mode="bilinear", align_corners=False)[0]
-    scores = with_background(maps, alpha)
-    probabilities = scores / scores.sum(dim=0)
-    return torch.from_numpy(crf.refine(probabilities.numpy()))
+    return torch.from_numpy(crf.refine(as_probabilities(with_background(maps, alpha)).numpy()))
 
 
 def image_for_crf(image: TaggedImage, max_side: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tag2mask.data.artefacts import write_labels, write_unit
 from tag2mask.data.transforms import normalise, resize_image
 from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity
-from tag2mask.ops.cam import with_background
+from tag2mask.ops.cam import as_probabilities, with_background
 from tag2mask.ops.crf import CrfSettings, dense_crf
 from tag2mask.ops.random_walk import random_walk
 from tag2mask.ops.seeds import labels_of_scores
@@ -127,8 +127,7 @@ def image_mask(
     walked = random_walk(with_background(cell_maps(cams, grid), walk.alpha), affinity, beta=walk.beta, steps=walk.steps)
     small = image_for_crf(image, max_side)
     scores = F.interpolate(walked[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
-    probabilities = (scores / scores.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
-    refined = torch.from_numpy(dense_crf(small, probabilities.numpy(), settings=crf, threads=1))
+    refined = torch.from_numpy(dense_crf(small, as_probabilities(scores).numpy(), settings=crf, threads=1))
     before = resize_labels(labels_of_scores(scores, cams.class_ids), image.size)
     labels = resize_labels(labels_of_scores(refined, cams.class_ids), image.size)
     confidence = F.interpolate(refined.amax(dim=0)[None, None], image.size, mode="bilinear", align_corners=False)
