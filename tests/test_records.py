@@ -14,6 +14,7 @@ from tag2mask.records import (
     LabelledBatch,
     PixelAffinity,
     PseudoMask,
+    Regions,
     Seeds,
     SeedScores,
     TaggedBatch,
@@ -104,6 +105,16 @@ REFUSED = {
     "affinity of NaN": (lambda: PixelAffinity(((0, 1),), MAP[None] + NAN, 8), "NaN"),
     "another confidence": (lambda: PseudoMask("a", LABELS, MAP[:2]), "a: confidence: expected shape"),
     "confidence above 1": (lambda: PseudoMask("a", LABELS, MAP + 2), "a: confidence: expected values"),
+    "regions of a batch": (lambda: Regions(LABELS[None], 1), "region ids: expected shape"),
+    "regions as floats": (lambda: Regions(MAP, 1), "region ids: expected torch.int64"),
+    "no region": (lambda: Regions(LABELS, 0), "region count: expected 1 or more, got 0"),
+    "a region too many": (lambda: Regions(LABELS + 1, 1), "region ids: expected values"),
+    "a pixel in no region": (lambda: Regions(LABELS - 1, 1), "region ids: expected values"),
+    "a region without pixels": (
+        lambda: Regions(LABELS + 2, 4),
+        r"region ids: expected every id of 0\.\.3, 3 do not occur \(0, 1, 3\)",
+    ),
+    "regions of an empty image": (lambda: Regions(LABELS[:0], 1), r"expected every id of 0\.\.0, 1 do not occur"),
 }
 
 
@@ -118,3 +129,8 @@ def test_an_image_without_classes_has_records_too():
     nothing = torch.zeros(0, dtype=torch.int64)
     assert Cams("a", nothing, torch.zeros(0, 4, 5), (8, 10)).scores.shape == (0, 4, 5)
     assert SeedScores("a", nothing, torch.ones(1, 4, 5), torch.ones(1, 4, 5)).low.shape == (1, 4, 5)
+
+
+def test_regions_may_be_one_or_as_many_as_pixels():
+    assert Regions(LABELS, 1).count == 1
+    assert Regions(torch.arange(20).view(4, 5), 20).ids.shape == (4, 5)

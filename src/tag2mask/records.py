@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tag2mask.checks import check_dtype, check_range, check_shape
+from tag2mask.checks import check_dtype, check_number, check_range, check_shape
 
 BACKGROUND = 0
 """The label of pixels that belong to no class."""
@@ -233,6 +233,39 @@ class PixelAffinity:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SoftMask:
+    """Probabilities of the background and of the classes among an image's tags, at the size of a network's maps.
+
+    Args:
+        name: the image's name.
+        class_ids: (K,) int64, ascending; K = 0 for an image without tags.
+        probabilities: (1 + K, h, w) float32 in [0, 1], sum 1; channel 0 is the background.
+        image_size: (height, width) of the image in pixels.
+    """
+
+    name: str
+    class_ids: Tensor
+    probabilities: Tensor
+    image_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        check_shape(f"{self.name}: class_ids", self.class_ids, "K")
+        check_shape(f"{self.name}: probabilities", self.probabilities, "channels h w", channels=len(self.class_ids) + 1)
+        check_range(f"{self.name}: probabilities", self.probabilities, 0.0, 1.0)
+
+    def spread(self, num_classes: int) -> Tensor:
+        """(1 + C, h, w): with the classes that the image has no tag of, at probability 0.
+
+        Args:
+            num_classes: C.
+        """
+        whole = self.probabilities.new_zeros((1 + num_classes, *self.probabilities.shape[-2:]))
+        whole[0] = self.probabilities[0]
+        whole[1 + self.class_ids] = self.probabilities[1:]
+        return whole
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PseudoMask:
     """A mask made from tags, or predicted by the segmenter.
 
@@ -251,3 +284,29 @@ class PseudoMask:
         check_dtype(f"{self.name}: labels", self.labels, torch.int64)
         check_shape(f"{self.name}: confidence", self.confidence, "H W", **known)
         check_range(f"{self.name}: confidence", self.confidence, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """Superpixels of one image: every pixel lies in exactly one of R regions.
+
+    Args:
+        ids: (H, W) int64 in 0..R-1, and every one of these occurs.
+        count: R, at least 1.
+    """
+
+    ids: Tensor
+    count: int
+
+    def __post_init__(self) -> None:
+        check_shape("region ids", self.ids, "H W")
+        check_dtype("region ids", self.ids, torch.int64)
+        check_number("region count", self.count, 1)
+        check_range("region ids", self.ids, 0, self.count - 1)
+        absent = torch.bincount(self.ids.flatten(), minlength=self.count) == 0
+        if bool(absent.any()):
+            some = ", ".join(map(str, absent.nonzero().flatten()[:5].tolist()))
+            raise ValueError(
+                f"region ids: expected every id of 0..{self.count - 1}, {int(absent.sum())} do not occur ({some}). "
+                "Number the regions without gaps (torch.unique with return_inverse)."
+            )

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from reference.losses_by_formula import label_loss_by_formula, pair_loss_by_formula, tag_loss_by_formula
-from tag2mask.ops.losses import label_loss, pair_loss, tag_loss
+from reference.regions_by_loops import confident_loss_by_loops, smoothness_loss_by_loops
+from tag2mask.ops.losses import confident_region_loss, label_loss, pair_loss, region_smoothness_loss, tag_loss
 from tag2mask.records import IGNORE, PairTargets, channels_from_labels
 
 KINDS = ("same_background", "same_object", "different")
@@ -132,3 +133,123 @@ def test_label_loss_with_300_classes_finds_the_channel_of_label_300():
 def test_label_loss_names_a_wrong_shape():
     with pytest.raises(ValueError, match="labels: expected shape"):
         label_loss(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 2, dtype=torch.int64))
+
+
+def random_regions(seed, classes=3, count=4):
+    """Probabilities (2, 1 + C, 3, 4), mined labels (2, 3, 4), weights (2, 2, 3, 4) and ids (2, 3, 4), some -1."""
+    generator = torch.Generator().manual_seed(seed)
+    probabilities = torch.randn(2, 1 + classes, 3, 4, generator=generator).softmax(dim=1)
+    known = torch.tensor([*range(classes + 1), IGNORE, IGNORE])
+    labels = known[torch.randint(classes + 3, (2, 3, 4), generator=generator)]
+    weights = torch.rand(2, 2, 3, 4, generator=generator)
+    ids = torch.randint(-1, count, (2, 3, 4), generator=generator)
+    return probabilities, labels, weights, ids
+
+
+def test_confident_region_loss_by_eye():
+    probabilities = torch.tensor([[[[0.5, 0.9, 0.75]], [[0.5, 0.1, 0.25]]]])
+    loss = confident_region_loss(probabilities, torch.tensor([[[0, IGNORE, 1]]]))
+    assert float(loss) == pytest.approx((math.log(2) + math.log(4)) / 2, rel=1e-4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(SEEDS, st.integers(0, 3))
+def test_confident_region_loss_equals_its_formula(seed, classes):
+    probabilities, labels, _, _ = random_regions(seed, classes)
+    expected = confident_loss_by_loops(probabilities, channels_from_labels(labels))
+    assert float(confident_region_loss(probabilities, labels)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_confident_region_loss_of_nothing_mined_is_zero_and_has_a_gradient():
+    probabilities = torch.rand(1, 3, 2, 2).requires_grad_()
+    loss = confident_region_loss(probabilities, torch.full((1, 2, 2), IGNORE))
+    assert loss.item() == 0
+    loss.backward()
+    assert_close(probabilities.grad, torch.zeros(1, 3, 2, 2))
+
+
+def test_confident_region_loss_is_finite_at_0_and_1():
+    probabilities = torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]]).requires_grad_()
+    loss = confident_region_loss(probabilities, torch.tensor([[[0, 0]]]))
+    assert loss.item() == pytest.approx(-math.log(1e-5) / 2, rel=1e-3)
+    loss.backward()
+    assert bool(probabilities.grad.isfinite().all())
+    assert probabilities.grad[0, 0, 0, 0] < 0
+
+
+def test_confident_region_loss_of_a_batch_weighs_every_mined_pixel_alike():
+    probabilities, labels, _, _ = random_regions(1)
+    mined = (labels != IGNORE).sum(dim=(1, 2))
+    alone = [confident_region_loss(probabilities[i : i + 1], labels[i : i + 1]) for i in range(2)]
+    expected = (alone[0] * mined[0] + alone[1] * mined[1]) / mined.sum()
+    assert_close(confident_region_loss(probabilities, labels), expected)
+
+
+def test_confident_region_loss_with_300_classes_finds_the_channel_of_label_300():
+    probabilities = torch.zeros(1, 301, 1, 1)
+    probabilities[0, 299] = 1
+    assert abs(float(confident_region_loss(probabilities, torch.tensor([[[300]]])))) < 1e-4
+
+
+def test_region_smoothness_loss_by_eye():
+    weights = torch.tensor([[[[0.0, 1.0, 5.0, 9.0]]]])  # 0 and 1 share a region, 5 is alone, 9 is in none.
+    loss = region_smoothness_loss(weights, torch.tensor([[[0, 0, 1, -1]]]), 2)
+    assert float(loss) == pytest.approx((0.25 + 0.25 + 0) / 3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(SEEDS, st.integers(1, 5))
+def test_region_smoothness_loss_equals_its_formula(seed, count):
+    _, _, weights, ids = random_regions(seed, count=count)
+    expected = smoothness_loss_by_loops(weights, ids, count)
+    assert float(region_smoothness_loss(weights, ids, count)) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
+def test_weights_that_are_constant_in_each_region_are_smooth():
+    _, _, _, ids = random_regions(2, count=5)
+    constant = torch.arange(5.0)[ids.clamp(min=0)].unsqueeze(1).expand(-1, 3, -1, -1)
+    assert float(region_smoothness_loss(constant, ids, 5)) == pytest.approx(0, abs=1e-9)
+    single = torch.arange(ids.numel()).view_as(ids)
+    weights = torch.rand(2, 3, 3, 4).requires_grad_()
+    loss = region_smoothness_loss(weights, single, ids.numel())
+    assert loss.item() == 0
+    loss.backward()
+    assert_close(weights.grad, torch.zeros(2, 3, 3, 4))
+
+
+def test_region_smoothness_loss_does_not_ask_how_regions_are_numbered():
+    _, _, weights, ids = random_regions(3)
+    order = torch.tensor([2, 0, 3, 1])
+    renamed = torch.where(ids >= 0, order[ids.clamp(min=0)], -1)
+    assert_close(region_smoothness_loss(weights, renamed, 4), region_smoothness_loss(weights, ids, 4))
+    assert_close(region_smoothness_loss(weights, ids, 9), region_smoothness_loss(weights, ids, 4))
+
+
+def test_region_smoothness_loss_outside_every_region_is_zero():
+    weights = torch.rand(1, 2, 2, 2).requires_grad_()
+    loss = region_smoothness_loss(weights, torch.full((1, 2, 2), -1), 1)
+    assert loss.item() == 0
+    loss.backward()
+    assert_close(weights.grad, torch.zeros(1, 2, 2, 2))
+
+
+def test_gradients_of_the_region_losses_are_right():
+    probabilities, labels, weights, ids = random_regions(4)
+    p, w = probabilities.double().requires_grad_(), weights.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: confident_region_loss(p, labels), p)
+    assert torch.autograd.gradcheck(lambda w: region_smoothness_loss(w, ids, 4), w)
+
+
+def test_the_region_losses_leave_their_arguments_alone_and_name_wrong_shapes():
+    given_values = random_regions(5)
+    before = [value.clone() for value in given_values]
+    probabilities, labels, weights, ids = given_values
+    confident_region_loss(probabilities, labels)
+    region_smoothness_loss(weights, ids, 4)
+    assert all(now.equal(then) for now, then in zip(given_values, before, strict=True))
+    with pytest.raises(ValueError, match="labels: expected shape"):
+        confident_region_loss(probabilities, labels[:1])
+    with pytest.raises(ValueError, match="ids: expected shape"):
+        region_smoothness_loss(weights, ids[:, :2], 4)
+    with pytest.raises(ValueError, match=r"ids: expected values in \[-1, 0\]"):
+        region_smoothness_loss(weights, ids, 1)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tag2mask.data.pictures import palette
-from tag2mask.records import Cams, SeedScores
+from tag2mask.records import Cams, Regions, SeedScores, SoftMask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -143,6 +143,47 @@ def read_scores(path: Path, name: str) -> SeedScores:
         class_ids = torch.from_numpy(arrays["class_ids"].astype(np.int64))
     whole = [torch.cat([(1 - maps.sum(dim=0, keepdim=True)).clamp(0, 1), maps]) for maps in (low, high)]
     return SeedScores(name, class_ids, *whole)
+
+
+def write_soft_mask(path: Path, mask: SoftMask) -> None:
+    """Write probabilities as a compressed npz, in steps of 1/255."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            class_ids=mask.class_ids.numpy().astype(np.int32),
+            classes=(mask.probabilities[1:] * 255).round().to(torch.uint8).numpy(),
+            image_size=np.array(mask.image_size, dtype=np.int32),
+        )
+
+
+def read_soft_mask(path: Path, name: str) -> SoftMask:
+    """Read what `write_soft_mask` wrote; the background is what the classes leave of 1."""
+    with np.load(path, allow_pickle=False) as arrays:
+        classes = torch.from_numpy(arrays["classes"]).float() / 255
+        class_ids = torch.from_numpy(arrays["class_ids"].astype(np.int64))
+        height, width = (int(size) for size in arrays["image_size"])
+    classes = classes / classes.sum(dim=0, keepdim=True).clamp(min=1)
+    background = (1 - classes.sum(dim=0, keepdim=True)).clamp(0, 1)
+    return SoftMask(name, class_ids, torch.cat([background, classes]), (height, width))
+
+
+def write_regions(path: Path, regions: Regions) -> None:
+    """Write superpixels as a compressed npz; a PNG holds no more than 16 bits, and a large image can have more regions.
+
+    Args:
+        path: ends with ``.npz``.
+        regions: any number of them.
+    """
+    narrow = np.uint16 if regions.count <= 2**16 else np.int32
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, ids=regions.ids.cpu().numpy().astype(narrow))
+
+
+def read_regions(path: Path) -> Regions:
+    """Read what `write_regions` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        ids = torch.from_numpy(arrays["ids"].astype(np.int64))
+    return Regions(ids, int(ids.max()) + 1)
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -1,7 +1,8 @@
 """Pairs of neighbouring pixels: which ones, how alike they are, and what they should be.
 
 Ahn & Kwak, CVPR 2018, sections 3.2 and 3.3. Affinity is symmetric, so only one half of the disc around
-each pixel is listed. Pairs are handled offset by offset: nothing of the size (channels x pairs) exists.
+each pixel is listed. Nothing of the size (channels x pairs) exists: on the CPU a compiled loop goes from
+pair to pair, on other devices the pairs are compared offset by offset.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.checks import check_shape
+from tag2mask.ops.pair_kernels import pair_affinity_compiled
 from tag2mask.records import IGNORE, PairTargets
 
 if TYPE_CHECKING:
@@ -69,6 +71,13 @@ def pair_affinity(features: Tensor, offsets: Sequence[Offset]) -> Tensor:
         computes the differences again instead of keeping them.
     """
     check_shape("features", features, "B D h w")
+    if features.device.type == "cpu":
+        return pair_affinity_compiled(features, offsets)
+    return _pair_affinity_in_torch(features, offsets)
+
+
+def _pair_affinity_in_torch(features: Tensor, offsets: Sequence[Offset]) -> Tensor:
+    """The same on any device, offset by offset."""
     values: Tensor = _PairAffinity.apply(features, tuple(offsets))
     return values
 

@@ -1,10 +1,15 @@
-"""How the inner loops are compiled: with numba, at the first call, kept on disk."""
+"""How the inner loops are compiled (numba, at the first call, kept on disk) and shared out among threads."""
 
 from __future__ import annotations
 
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numba
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 def kernel(function: Any = None, *, fastmath: bool = False) -> Any:
@@ -21,3 +26,28 @@ def kernel(function: Any = None, *, fastmath: bool = False) -> Any:
         return numba.njit(function, cache=True, **options)
     except RuntimeError:  # There is no folder to write to: compile anew in each process.
         return numba.njit(function, **options)
+
+
+def for_each(task: Callable[[int, int], None], places: Sequence[tuple[int, int]], *, alone: bool) -> None:
+    """Call task(*place) for every place, several at a time: kernels release the interpreter lock.
+
+    Args:
+        task: writes to a place of its own.
+        places: two numbers each.
+        alone: the work is too little for a second thread; otherwise there are ``torch.get_num_threads()``.
+    """
+    waiting = iter(places)
+
+    def work() -> None:
+        for first, second in waiting:
+            task(first, second)
+
+    threads = 1 if alone else min(torch.get_num_threads(), len(places))
+    if threads < 2:
+        work()
+        return
+    with ThreadPoolExecutor(threads - 1, "tag2mask") as pool:
+        others = [pool.submit(work) for _ in range(threads - 1)]
+        work()
+        for other in others:
+            other.result()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tag2mask.checks import check_shape
+from tag2mask.ops.superpixels import region_mean
 from tag2mask.records import channels_from_labels
 
 if TYPE_CHECKING:
@@ -63,6 +64,68 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     channels = channels_from_labels(labels)
     total = F.cross_entropy(logits.float(), channels, ignore_index=-1, reduction="sum")
     return total / (channels >= 0).sum().clamp(min=1)
+
+
+def soft_label_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Softmax cross-entropy against probabilities instead of labels, over the pixels that have any; 0 without one.
+
+    Args:
+        logits: (B, 1 + C, H, W); channel 0 is the background.
+        targets: (B, 1 + C, H, W) probabilities; all 0 where nothing is known.
+
+    Example:
+        >>> targets = torch.tensor([[[[0.5, 0.0]], [[0.5, 0.0]]]])  # Two pixels; of the second one nothing is known.
+        >>> round(soft_label_loss(torch.zeros(1, 2, 1, 2), targets).item(), 3)  # log 2
+        0.693
+    """
+    check_shape("targets", targets, "B channels H W", **check_shape("logits", logits, "B channels H W"))
+    losses = -(targets * F.log_softmax(logits.float(), dim=1)).sum(dim=1)
+    return _mean_over(losses, targets.sum(dim=1) > 0)
+
+
+def confident_region_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """L_a: mean of -log p of their label over the pixels of confident regions (Wang et al., IJCV 2020).
+
+    The paper's L_a = -Y^T log alpha_p is a sum; a mean does not depend on how much was mined. 0 if nothing was.
+
+    Args:
+        probabilities: (B, 1 + C, h, w) in [0, 1], refined; channel 0 is the background.
+        labels: (B, h, w) int64 of the mined regions: 0, 1..C; IGNORE everywhere else.
+
+    Example:
+        >>> probabilities = torch.tensor([[[[0.5, 0.9]], [[0.5, 0.1]]]])  # Two pixels; background, class 1.
+        >>> round(confident_region_loss(probabilities, torch.tensor([[[1, 255]]])).item(), 3)  # log 2
+        0.693
+    """
+    known = check_shape("probabilities", probabilities, "B channels h w")
+    check_shape("labels", labels, "B h w", B=known["B"], h=known["h"], w=known["w"])
+    channels = channels_from_labels(labels)
+    chosen = probabilities.gather(1, channels.clamp(min=0).unsqueeze(1)).squeeze(1)
+    return _mean_over(-torch.log(chosen + _LOG_FLOOR), channels >= 0)
+
+
+def region_smoothness_loss(weights: Tensor, ids: Tensor, count: int) -> Tensor:
+    """L_s = ||G - G_s||^2, G_s being the affinities averaged in each superpixel (Wang et al., IJCV 2020).
+
+    Taken as a mean over pixels and weights. Gradients flow through the averages too; they add nothing, since the
+    differences of a region add up to 0.
+
+    Args:
+        weights: (B, K, h, w): the K affinities of each pixel, for example of a propagation's neighbours.
+        ids: (B, h, w) int64 of `tag2mask.ops.superpixels.join_regions`; -1, in no region: left out.
+        count: number of regions in the batch, at least 1.
+
+    Example:
+        >>> region_smoothness_loss(torch.tensor([[[[0.0, 1.0, 5.0]]]]), torch.tensor([[[0, 0, 1]]]), 2).item()
+        0.1666666716337204
+    """
+    known = check_shape("weights", weights, "B K h w")
+    check_shape("ids", ids, "B h w", B=known["B"], h=known["h"], w=known["w"])
+    by_weight = weights.transpose(0, 1)  # (K, B, h, w)
+    means = region_mean(by_weight, ids, count)  # (K, R)
+    places = ids.clamp(min=0).flatten().expand(len(means), -1)
+    differences = by_weight - means.gather(1, places).view_as(by_weight)
+    return _mean_over(differences.square(), (ids >= 0).expand_as(differences))
 
 
 def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:

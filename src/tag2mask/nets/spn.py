@@ -1,0 +1,177 @@
+"""The pairwise network of IAL: a guidance network that looks at the image, and spatial propagation.
+
+Sources: Liu et al., "Learning Affinity via Spatial Propagation Networks", NIPS 2017; Wang et al., IJCV 2020. How the
+guidance network is built was published by neither; here it is a backbone with a top-down path (as in Lin et al.,
+"Feature Pyramid Networks", CVPR 2017).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tag2mask.checks import check_choice, check_number, check_shape
+from tag2mask.ops.propagation import Merge, convex_weights, propagate, signed_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tag2mask.nets.backbones import Backbone
+
+START = 0.9
+"""What a pixel of an untrained network takes from its three neighbours together: values reach some ten cells far."""
+
+_SUM_FLOOR = 1e-6  # For maps of zeros; what was a probability sums to 1 or more after a pass.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guidance:
+    """How one batch of images wants maps to be spread; for `tag2mask.ops.propagation`.
+
+    Args:
+        weights: (B, 4, 3, h, w), at least float32: what each cell takes from its neighbours, for each direction.
+        gates: (B, 4, h, w), sum 1 over the directions, for merge ``gated``; else None.
+    """
+
+    weights: Tensor
+    gates: Tensor | None
+
+    def __post_init__(self) -> None:
+        known = check_shape("guidance weights", self.weights, "B 4 3 h w")
+        if self.gates is not None:
+            check_shape("guidance gates", self.gates, "B 4 h w", **known)
+
+
+class PairwiseNetwork(nn.Module):
+    """alpha_p = G alpha_u, with G from the image: spreads class probabilities along learned affinities.
+
+    Only with hidden = 0, convex weights and merge ``mean`` or ``gated`` is alpha_p a probability by construction, and
+    is there a G (`tag2mask.ops.propagation.affinity_matrix`). With signed weights or merge ``max``, each pass ends by
+    setting negative values to 0 and dividing by the sum; with hidden channels, the network ends with a softmax.
+
+    Args:
+        backbone: sees the image; its levels at `stride` or coarser are used.
+        stride: image pixels per cell of the maps that are spread (published: 2; at 4 there are a quarter of the cells).
+        width: channels of the top-down path.
+        merge: how the four directions become one (published: ``max``).
+        signed: weights of either sign, as published, instead of convex ones.
+        hidden: spread so many channels, made of the probabilities by a 1x1 convolution (published: 32), instead of
+            the probabilities themselves (0). Unlike in the published network, the channels share their weights.
+        passes: how often the propagation is done, with the same guidance (published: 2); the whole is G^passes.
+        num_classes: C; needed if hidden > 0.
+
+    Raises:
+        ValueError: for a stride that is coarser than the backbone's, hidden channels without a number of classes,
+            and numbers that are too small.
+
+    Example:
+        >>> from tag2mask.nets.backbones import Backbone
+        >>> net = PairwiseNetwork(Backbone("resnet10t", output_stride=16), stride=4, width=16).eval()
+        >>> net(torch.zeros(1, 3, 64, 96), torch.full((1, 2, 64, 96), 0.5)).shape
+        torch.Size([1, 2, 16, 24])
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        stride: int = 4,
+        width: int = 64,
+        merge: Merge = "gated",
+        signed: bool = False,
+        hidden: int = 0,
+        passes: int = 1,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("merge", merge, get_args(Merge))
+        check_number("stride", stride, 1, backbone.output_stride + 1)
+        for name, number, lowest in (("width", width, 1), ("hidden", hidden, 0), ("passes", passes, 1)):
+            check_number(name, number, lowest)
+        if num_classes is not None:
+            check_number("num_classes", num_classes, 1)
+        elif hidden:
+            raise ValueError(f"num_classes: expected a number, as there are {hidden} hidden channels, got None.")
+        self.backbone = backbone
+        self.stride, self.merge, self.signed, self.passes, self.num_classes = stride, merge, signed, passes, num_classes
+        taps = [tap for tap, cell in zip(backbone.channels, backbone.strides, strict=True) if cell >= stride]
+        self.sides = nn.ModuleList(nn.Conv2d(tap, width, 1) for tap in taps)
+        self.joins = nn.ModuleList(_join(width) for _ in taps)
+        self.weigh = nn.Conv2d(width, 12, 1)
+        start = START / 3 if signed else math.log(START / 3 / (1 - START))
+        nn.init.constant_(self.weigh.bias, start)  # type: ignore[arg-type]
+        self.gate = nn.Conv2d(width, 4, 1) if merge == "gated" else None
+        channels = 0 if num_classes is None else 1 + num_classes
+        self.lift = nn.Conv2d(channels, hidden, 1) if hidden else None
+        self.lower = nn.Conv2d(hidden, channels, 1) if hidden else None
+
+    def forward(self, pixels: Tensor, probabilities: Tensor) -> Tensor:
+        """`guide`, then `refine`: (B, 3, H, W) and (B, 1 + C, H', W') -> (B, 1 + C, h, w)."""
+        return self.refine(self.guide(pixels), probabilities)
+
+    def guide(self, pixels: Tensor) -> Guidance:
+        """What the image says about who belongs together.
+
+        Args:
+            pixels: (B, 3, H, W) normalised with the backbone's mean and deviation.
+
+        Returns:
+            Of h = ceil(H / stride) rows and w = ceil(W / stride) columns.
+        """
+        levels = self.backbone(pixels)[-len(self.sides) :]
+        sides = [side(level) for side, level in zip(self.sides, levels, strict=True)]
+        features = self.joins[-1](sides[-1])
+        for side, join in list(zip(sides, self.joins, strict=True))[-2::-1]:
+            features = join(side + _resized(features, side.shape[-2:]))
+        features = _resized(features, [math.ceil(length / self.stride) for length in pixels.shape[-2:]])
+        weights = (signed_weights if self.signed else convex_weights)(self.weigh(features))
+        if self.gate is None:
+            return Guidance(weights, None)
+        return Guidance(weights, torch.softmax(self.gate(features), dim=1, dtype=weights.dtype))
+
+    def refine(self, guidance: Guidance, probabilities: Tensor) -> Tensor:
+        """Spread probabilities as the guidance says.
+
+        Args:
+            guidance: of the same images, (h, w) cells.
+            probabilities: (B, 1 + C, H', W'), channel 0 the background, sum 1; of any size: they are resized to
+                (h, w) (bilinear, with averaging where they shrink).
+
+        Returns:
+            (B, 1 + C, h, w), >= 0 and sum 1 up to rounding, at least float32.
+
+        Raises:
+            ValueError: for another batch size, or other channels than `num_classes` allows.
+        """
+        batch, height, width = guidance.weights.shape[0], *guidance.weights.shape[-2:]
+        if self.num_classes is None:
+            check_shape("probabilities", probabilities, "B channels H W", B=batch)
+        else:
+            check_shape("probabilities", probabilities, "B channels H W", B=batch, channels=1 + self.num_classes)
+        maps = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+        if maps.shape[-2:] != (height, width):
+            maps = F.interpolate(maps, (height, width), mode="bilinear", align_corners=False, antialias=True)
+        if self.lift is not None:
+            maps = self.lift(maps)
+        for _ in range(self.passes):
+            maps = propagate(maps, guidance.weights, guidance.gates, merge=self.merge)
+            if self.lower is None and (self.signed or self.merge == "max"):
+                maps = maps.clamp(min=0)
+                maps = maps / maps.sum(dim=1, keepdim=True).clamp(min=_SUM_FLOOR)
+        return maps if self.lower is None else torch.softmax(self.lower(maps), dim=1, dtype=maps.dtype)
+
+
+def _join(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+
+
+def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, D, H, W) enlarged to `size`, bilinear."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, list(size), mode="bilinear", align_corners=False)
