@@ -360,6 +360,26 @@ def epoch_batches(
             [(epoch, index) for index in order[start : start + schedule.batch_size]]
             for start in range(0, len(order), schedule.batch_size)
         ]
-        return DataLoader(dataset, batch_sampler=groups, collate_fn=collate, num_workers=runtime.workers)  # type: ignore[arg-type]
+        return DataLoader(
+            _InOneThread(dataset),
+            batch_sampler=groups,  # type: ignore[arg-type]
+            collate_fn=collate,
+            num_workers=runtime.workers,
+        )
 
     return batches, steps
+
+
+class _InOneThread(Dataset[Any]):
+    """A dataset whose items are made in one thread: waking others for a small view takes longer than making it."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, place: tuple[int, int]) -> Any:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self.dataset[place]
+        finally:
+            torch.set_num_threads(threads)

@@ -74,7 +74,7 @@ class ClassifySettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(10, min(55, round(18000 / max(1, images)))),
+            epochs=max(10, min(50, round(17000 / max(1, images)))),
             rate=2e-3,
             optimizer="adamw",
             weight_decay=0.05,
@@ -84,6 +84,8 @@ class ClassifySettings(Schedule):
             backbone="resnet18",
             pretrained=False,
             output_stride=16,
+            # From scratch, dropout of the features only keeps the net longer at calling everything absent.
+            dropout=0.0,
             long_side=(round(image_side * 0.7), round(image_side * 1.1)),
             crop=crop_side(image_side),
         )
