@@ -1,12 +1,13 @@
-"""What several tests share: one finished tiny run, which they must leave as it is."""
+"""What several tests share: one finished tiny run and two EM rounds from it, which they must leave as they are."""
 
+import os
 import shutil
 
 import pytest
 
 from tag2mask.data.sources import open_folder
 from tag2mask.data.store import RunFolder
-from tiny import source_of, tiny_folder, tiny_run
+from tiny import source_of, tiny_folder, tiny_ial, tiny_run
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,24 @@ def scenes(scenes_folder):
 def finished(scenes, scenes_folder, tmp_path_factory):
     """A finished run of the scenes; read only."""
     return tiny_run(scenes, tmp_path_factory.mktemp("runs") / "tiny", source=source_of(scenes_folder))
+
+
+@pytest.fixture(scope="session")
+def rounds(scenes, finished):
+    """Two EM rounds from the seeds of the finished run, in a folder beside it; read only."""
+    return tiny_ial(scenes, finished.path.parent / "rounds", start=finished)
+
+
+def linked_weights(source, target):
+    """A copy with the same times; of weights, which nobody writes into, another name."""
+    return os.link(source, target) if source.endswith(".safetensors") else shutil.copy2(source, target)
+
+
+@pytest.fixture
+def copied_rounds(rounds, tmp_path):
+    """A copy of the finished run and of the rounds beside it, to change; gives the rounds."""
+    shutil.copytree(rounds.path.parent, tmp_path / "runs", copy_function=linked_weights)
+    return RunFolder(tmp_path / "runs" / "rounds")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tag2mask.cli import main
-from tiny import ROWS, tiny_folder
+from tiny import ROWS, times_of, tiny_folder
 
 SHORT = [
     "classify.epochs=1", "classify.batch_size=4", "classify.backbone=resnet10t", "localize.scales=[1]",
@@ -20,6 +20,12 @@ SHORT = [
     "walk.steps=16", "segment.epochs=1", "segment.batch_size=4", "segment.backbone=resnet10t", "segment.width=16",
 ]  # fmt: skip
 SETS = [word for change in SHORT for word in ("--set", change)]
+SHORT_ROUNDS = [
+    "unary.epochs=1", "unary.batch_size=4", "unary.backbone=resnet10t", "unary.width=16", "superpixels.count=40",
+    "mine.epochs=1", "mine.batch_size=4", "mine.backbone=resnet10t", "mine.hidden=16", "pairwise.epochs=1",
+    "pairwise.batch_size=4", "pairwise.backbone=resnet10t", "pairwise.width=8",
+]  # fmt: skip
+ROUND_SETS = [word for change in SHORT_ROUNDS for word in ("--set", change)]
 
 
 @pytest.fixture
@@ -48,10 +54,10 @@ def one_error(printed):
 def test_help_names_the_commands(command):
     status, out, _ = command("--help")
     assert status == 0
-    assert all(re.search(rf"\b{name}\b", out) for name in ("demo", "check", "run", "score", "predict", "report"))
+    assert all(re.search(rf"\b{name}\b", out) for name in ("demo", "check", "run", "ial", "score", "predict", "report"))
 
 
-@pytest.mark.parametrize("name", ["demo", "run", "score", "predict"])
+@pytest.mark.parametrize("name", ["demo", "run", "ial", "score", "predict"])
 def test_every_command_has_help(command, name):
     status, out, _ = command(name, "--help")
     assert status == 0
@@ -92,7 +98,7 @@ def test_a_missing_folder_is_told_by_the_program_itself(tmp_path):
     assert list(tmp_path.iterdir()) == [], "a run that can not begin leaves nothing"
 
 
-@pytest.mark.parametrize("words", [["score"], ["predict", "a.png"], ["report"]])
+@pytest.mark.parametrize("words", [["score"], ["predict", "a.png"], ["report"], ["ial"]])
 def test_a_folder_that_is_no_run_is_told_in_a_line(command, tmp_path, words):
     status, _, err = command(words[0], tmp_path, *words[1:])
     assert status == 2
@@ -178,6 +184,106 @@ def test_report_is_one_file(command, copied):
     status, _, _ = command("report", copied.path)
     assert status == 0
     assert "<html" in (copied.path / "report.html").read_text()[:500].lower()
+
+
+def test_score_prints_rounds_and_writes_them_into_json(command, copied_rounds):
+    status, out, _ = command("score", copied_rounds.path, "--json")
+    assert status == 0
+    assert re.search(r"^round +alpha_u train", out, re.MULTILINE)
+    assert re.search(r"^2 +\d", out, re.MULTILINE)
+    assert "mean IoU" not in out, "the stages are in another folder"
+    found = json.loads((copied_rounds.path / "score.json").read_text())
+    assert list(found) == ["rounds"]
+    assert [row["round"] for row in found["rounds"]] == [1, 2]
+    assert all(row["energy"] > 0 and 0 <= row["agreement"] <= 1 for row in found["rounds"])
+
+
+def test_rounds_are_scored_without_truth(command, copied_rounds, scenes_folder, tmp_path):
+    folder = shutil.copytree(scenes_folder, tmp_path / "blind", ignore=shutil.ignore_patterns("masks"))
+    status, out, _ = command("score", copied_rounds.path, "--json", "--data", folder)
+    assert status == 0
+    rows = json.loads((copied_rounds.path / "score.json").read_text())["rounds"]
+    assert rows[1]["unary_train"] is None
+    assert rows[1]["precision"] is None
+    assert rows[1]["agreement"] > 0
+    assert re.search(r"^1 +- +- +- +- ", out, re.MULTILINE)
+    status, _, _ = command("report", copied_rounds.path, "--data", folder)
+    assert status == 0
+    assert "<h2>Rounds</h2>" in (copied_rounds.path / "report.html").read_text()
+
+
+def test_report_and_predict_of_rounds(command, copied_rounds, tmp_path):
+    assert command("report", copied_rounds.path)[0] == 0
+    assert "<h2>Rounds</h2>" in (copied_rounds.path / "report.html").read_text()
+    Image.new("RGB", (30, 20), (200, 90, 40)).save(tmp_path / "new.png")
+    words = ["predict", copied_rounds.path, tmp_path / "new.png", "--device", "cpu", "--out"]
+    assert command(*words, tmp_path / "plain")[0] == command(*words, tmp_path / "refined", "--refine")[0] == 0
+    made = [(tmp_path / name / "confidence" / "new.png").read_bytes() for name in ("plain", "refined")]
+    assert made[0] != made[1]
+
+
+def test_refine_without_rounds_is_told_in_a_line(command, copied, tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "new.png")
+    status, _, err = command("predict", copied.path, tmp_path / "new.png", "--device", "cpu", "--refine")
+    assert status == 2
+    assert "expected a pairwise network to refine with, found none" in one_error(err)
+
+
+def test_rounds_that_can_not_begin_are_told_in_a_line(command, copied, tmp_path):
+    words = ["ial", copied.path, "--device", "cpu"]
+    status, _, err = command(*words, "--set", "mine.nothing=1")
+    assert status == 2
+    assert "setting 'mine.nothing=1'" in one_error(err)
+    status, _, err = command(*words, "--seed", "7")
+    assert status == 2
+    assert "seed 0 -> 7" in one_error(err)
+    shutil.rmtree(copied.path / "05_walk")
+    status, _, err = command(*words, "--start", "masks", "--out", tmp_path / "out")
+    assert status == 2
+    assert "05_walk" in one_error(err)
+    assert not (tmp_path / "out").exists()
+    assert not (copied.path / "em").exists()
+
+
+def test_ial_adds_rounds_to_a_run_and_then_rests(command, copied):
+    words = ["ial", copied.path, "--rounds", 1, "--device", "cpu", *ROUND_SETS]
+    status, out, _ = command(*words)
+    assert status == 0
+    assert "walk + CRF" in out
+    assert re.search(r"^round +alpha_u train", out, re.MULTILINE)
+    assert f"masks:  {copied.path / 'em/round_1/5_refine/masks'}" in out
+    found = json.loads((copied.path / "score.json").read_text())
+    assert list(found) == ["stages", "rounds"]
+    assert tuple(found["stages"]) == ROWS
+    assert len(found["rounds"]) == 1
+    heads = re.findall(r'<div class="head">([^<]+)</div>', (copied.path / "report.html").read_text())
+    assert heads[-3:] == ["confident, round 1", "round 1", "truth"]
+    record = json.loads((copied.path / "run.json").read_text())
+    assert (record["ial"]["rounds"]["count"], record["seed"], record["precision"]) == (1, 0, "32")
+    before = times_of(copied.path / "em")
+    assert command(*words)[0] == 0
+    assert times_of(copied.path / "em") == before
+
+
+@pytest.mark.slow
+def test_run_with_rounds_goes_from_tags_to_their_table(command, scenes_folder, tmp_path):
+    out = tmp_path / "run"
+    words = ["run", scenes_folder, "--method", "ial", "--out", out, "--device", "cpu", "--precision", "32"]
+    status, printed, err = command(*words, *SETS, *ROUND_SETS, "--set", "rounds.count=1")
+    assert status == 0, err
+    assert re.search(r"^round +alpha_u train", printed, re.MULTILINE)
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == [
+        "01_classify",
+        "02_localize",
+        "03_seed",
+        "em",
+    ]
+    found = json.loads((out / "score.json").read_text())
+    assert list(found["stages"]) == ["cam", "cam_crf", "seeds"]
+    assert len(found["rounds"]) == 1
+    record = json.loads((out / "run.json").read_text())
+    assert (record["ial"]["unary"]["width"], record["settings"]["classify"]["backbone"]) == (16, "resnet10t")
+    assert (out / "report.html").is_file()
 
 
 @pytest.mark.slow

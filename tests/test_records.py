@@ -17,6 +17,7 @@ from tag2mask.records import (
     Regions,
     Seeds,
     SeedScores,
+    SoftMask,
     TaggedBatch,
     TaggedImage,
     channels_from_labels,
@@ -105,6 +106,22 @@ REFUSED = {
     "affinity of NaN": (lambda: PixelAffinity(((0, 1),), MAP[None] + NAN, 8), "NaN"),
     "another confidence": (lambda: PseudoMask("a", LABELS, MAP[:2]), "a: confidence: expected shape"),
     "confidence above 1": (lambda: PseudoMask("a", LABELS, MAP + 2), "a: confidence: expected values"),
+    "probabilities of a class too many": (
+        lambda: SoftMask("a", torch.tensor([0]), MAP.repeat(3, 1, 1), (8, 10)),
+        "a: probabilities: expected shape",
+    ),
+    "probabilities above 1": (
+        lambda: SoftMask("a", torch.tensor([0]), MAP.repeat(2, 1, 1) + 2, (8, 10)),
+        "a: probabilities: expected values",
+    ),
+    "probabilities of NaN": (
+        lambda: SoftMask("a", torch.tensor([0]), MAP.repeat(2, 1, 1) + NAN, (8, 10)),
+        "a: probabilities.*NaN",
+    ),
+    "class ids of a batch": (
+        lambda: SoftMask("a", torch.tensor([[0]]), MAP.repeat(2, 1, 1), (8, 10)),
+        "a: class_ids: expected shape",
+    ),
     "regions of a batch": (lambda: Regions(LABELS[None], 1), "region ids: expected shape"),
     "regions as floats": (lambda: Regions(MAP, 1), "region ids: expected torch.int64"),
     "no region": (lambda: Regions(LABELS, 0), "region count: expected 1 or more, got 0"),
@@ -134,3 +151,21 @@ def test_an_image_without_classes_has_records_too():
 def test_regions_may_be_one_or_as_many_as_pixels():
     assert Regions(LABELS, 1).count == 1
     assert Regions(torch.arange(20).view(4, 5), 20).ids.shape == (4, 5)
+
+
+def test_a_soft_mask_spreads_over_all_classes():
+    maps = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0)).softmax(dim=0)
+    mask = SoftMask("a", torch.tensor([1, 3]), maps, (8, 10))
+    spread = mask.spread(5)
+    assert spread.shape == (6, 4, 5)
+    assert spread[[0, 2, 4]].equal(maps)
+    assert not spread[[1, 3, 5]].any()
+    spread.fill_(7)
+    assert float(mask.probabilities.max()) <= 1, "the record stays as it is"
+
+
+def test_a_soft_mask_of_an_image_without_tags_is_background():
+    nothing = torch.zeros(0, dtype=torch.int64)
+    spread = SoftMask("a", nothing, torch.ones(1, 4, 5), (8, 10)).spread(2)
+    assert spread[0].equal(torch.ones(4, 5))
+    assert not spread[1:].any()

@@ -9,9 +9,11 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
+from tag2mask.data.rounds import Round
 from tag2mask.evaluation import Confusion, ScoreRow, ScoreTable
 from tag2mask.records import IGNORE, Cams, PseudoMask, Seeds, TaggedImage
 from tag2mask.report import write_report
+from tag2mask.stages.score import score_rounds
 
 H, W = 40, 60
 
@@ -250,3 +252,72 @@ def test_no_images_and_no_rows(tmp_path):
     assert "<img " not in read_page(write_report(FakeRun(tmp_path, empty), empty))
     data = FakeData()
     assert "<img " not in read_page(write_report(FakeRun(tmp_path, data), data, rows=0))
+
+
+def test_rounds_have_a_table_pictures_and_settings(scenes, copied_rounds):
+    rounds = score_rounds(copied_rounds, scenes)
+    page = read_page(write_report(copied_rounds, scenes, None, rounds, rows=4))
+    assert "<h2>Rounds</h2>" in page
+    assert "<h2>Scores" not in page
+    table = page.split("<h2>Rounds</h2>")[1].split("</table>")[0]
+    cells = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in table.split("<tr>")[2:]]
+    for row, found in zip(rounds.rows, cells, strict=True):
+        shares = (row.unary_train, row.refined_train, row.unary_val, row.refined_val)
+        shares += (row.coverage, row.precision, row.unary_precision, row.agreement)
+        energies = (row.energy, row.energy_mined, row.energy_refined)
+        assert found[0] == str(row.number)
+        assert found[1:9] == [f"{100 * share:.1f}" for share in shares]
+        assert found[9:12] == [f"{1e6 * energy:.0f}" for energy in energies]
+    drawn = page.split("<h2>Rounds</h2>")[1].split("<h2>")[0]
+    assert drawn.count("<polyline") == len(rounds.curves())
+    heads = re.findall(r'<div class="head">([^<]+)</div>', page)
+    assert heads == ["image", "round 1", "confident, round 2", "round 2", "truth"]
+    assert page.count("<img ") == 4 * 5
+    assert "mean IoU of the masks of round 2" in page
+    settings = page.split("<h2>Settings of the rounds</h2>")[1]
+    for part in ("superpixels", "threshold", "smoothness"):
+        assert part in settings
+
+
+def test_the_best_of_a_run_of_rounds_is_that_of_its_last_round(scenes, copied_rounds):
+    masks = Round(copied_rounds, 2).masks
+    tagged = [name for name in scenes.names if scenes.tags(name).any()]
+    ranked = sorted(
+        (Confusion.of(scenes.mask(name), masks[name].labels, 6, decided_only=True).mean_iou(), name) for name in tagged
+    )
+    page = read_page(write_report(copied_rounds, scenes, rows=8))
+    shown = re.findall(r'<span class="badge (\w+)">\w+</span><br>(\S+)', page)
+    assert shown[0] == ("best", ranked[-1][1])
+    assert shown[2] == ("worst", ranked[0][1])
+
+
+def test_rounds_without_truth_and_with_lost_files(scenes, copied_rounds):
+    class Blind(FakeData):
+        class_names, names, val_names = scenes.class_names, scenes.names, scenes.val_names
+
+        def __init__(self):
+            self.masks = False
+
+        def __getitem__(self, name):
+            return scenes[name]
+
+        def tags(self, name):
+            return scenes.tags(name)
+
+    rounds = score_rounds(copied_rounds, Blind())
+    for name in scenes.names:
+        (copied_rounds.path / "em/round_2/3_mine/mined" / f"{name}.png").unlink()
+    page = read_page(write_report(copied_rounds, Blind(), None, rounds))
+    text = re.sub(r'src="[^"]*"', "", page)
+    assert "nan" not in text
+    assert "<h2>Rounds</h2>" in page
+    assert "IoU of the masks" not in page
+    assert '<div class="head">round 2' in page
+    assert '<div class="head">confident' not in page
+
+
+def test_an_unfinished_round_is_not_shown(scenes, copied_rounds):
+    (copied_rounds.path / "em/round_1/5_refine/stage.json").unlink()
+    page = read_page(write_report(copied_rounds, scenes, None, score_rounds(copied_rounds, scenes)))
+    assert "<h2>Rounds</h2>" not in page
+    assert re.findall(r'<div class="head">([^<]+)</div>', page) == ["image", "truth"]

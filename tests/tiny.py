@@ -1,4 +1,4 @@
-"""A run small enough for tests: ten drawn scenes of 48 pixels, nets that train for an epoch or two."""
+"""Runs small enough for tests: ten drawn scenes of 48 pixels, nets that train for an epoch or two."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tag2mask.data import artefacts
 from tag2mask.data.scenes import make_scenes
 from tag2mask.data.sources import open_folder, save_folder
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
+from tag2mask.pipelines.ial import IALSettings, run_ial
 from tag2mask.records import TaggedImage
 from tag2mask.training import Runtime
 
@@ -108,6 +109,29 @@ def tiny_run(data: TagDataset, out: Path, settings: AffinityNetSettings | None =
     return run_affinitynet(data, out, settings or tiny_settings(), runtime=tiny_runtime(), **facts)
 
 
+def tiny_rounds(**changes: object) -> IALSettings:
+    """Two rounds of `IALSettings.quick`, shorter."""
+    quick = IALSettings.quick(64, 8)
+    tiny = replace(
+        quick,
+        rounds=replace(quick.rounds, count=2),
+        unary=replace(quick.unary, epochs=2, batch_size=4, rate=3e-3, backbone="resnet10t", width=16),
+        superpixels=replace(quick.superpixels, count=40),
+        mine=replace(quick.mine, epochs=1, batch_size=4, backbone="resnet10t", hidden=16, threshold=0.4),
+        pairwise=replace(quick.pairwise, epochs=1, batch_size=4, backbone="resnet10t", width=8),
+    )
+    return replace(tiny, **changes)
+
+
+def with_changes(settings: IALSettings, **parts: dict[str, object]) -> IALSettings:
+    """Replace single fields: ``with_changes(settings, mine={"threshold": 0.9})``."""
+    return replace(settings, **{name: replace(getattr(settings, name), **values) for name, values in parts.items()})
+
+
+def tiny_ial(data: TagDataset, out: Path, settings: IALSettings | None = None, **more: object) -> RunFolder:
+    return run_ial(data, out, settings or tiny_rounds(), runtime=tiny_runtime(), **more)
+
+
 def source_of(folder: Path) -> dict[str, object]:
     """What the command line notes about where the images are."""
     return {"kind": "folder", "path": str(folder), "val_fraction": 0.0, "seed": 0}
@@ -163,12 +187,18 @@ def stopped_while_writing(part: str, count: int, *, kill: bool = False) -> Itera
         artefacts.whole_file = whole_file
 
 
-def main(folder: str, out: str, part: str, count: str) -> None:
-    """Run until SIGKILL comes in the middle of a file: ``python tiny.py FOLDER RUN PART COUNT``."""
+def main(folder: str, out: str, part: str, count: str, start: str = "") -> None:
+    """Run until SIGKILL comes in the middle of a file: ``python tiny.py FOLDER RUN PART COUNT [START]``.
+
+    With START, a finished run, it is EM rounds that run.
+    """
     from pathlib import Path
 
     with stopped_while_writing(part, int(count), kill=True):
-        tiny_run(open_folder(folder), Path(out), source=source_of(Path(folder)))
+        if start:
+            tiny_ial(open_folder(folder), Path(out), start=start)
+        else:
+            tiny_run(open_folder(folder), Path(out), source=source_of(Path(folder)))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,11 @@ The pipeline of AffinityNet (Ahn & Kwak, CVPR 2018), one stage per arrow::
     images + tags --classify--> classifier --localize--> class activation maps --seed--> seeds
         --affinity--> AffinityNet --walk--> pseudo masks --segment--> segmenter, masks of new images
 
+and the rounds of IAL (Wang et al., IJCV 2020), from seeds or from pseudo masks::
+
+    masks --learn--> unary network --estimate--> alpha_u --mine--> confident regions
+        --learn--> pairwise network --refine--> alpha_p, the masks of the next round
+
 Example::
 
     import tag2mask as t2m
@@ -13,7 +18,8 @@ Example::
     run = t2m.run_affinitynet(data, "runs/photos", t2m.AffinityNetSettings.quick_for(data))
     run.masks["cat_017"].labels  # (H, W) int64: 0 background, 1..C classes
     print(t2m.score(run, data).table())  # only if masks/ exists
-    t2m.load("runs/photos").predict("new.jpg")  # a new image, no tags needed
+    better = t2m.run_ial(data, "runs/photos_ial", t2m.IALSettings.quick_for(data), start=run)
+    t2m.load("runs/photos_ial").predict("new.jpg")  # a new image, no tags needed
 """
 
 from __future__ import annotations
@@ -27,13 +33,13 @@ if TYPE_CHECKING:
     from tag2mask.data.store import RunFolder
     from tag2mask.evaluation import Confusion, ScoreTable
     from tag2mask.nets.affinity_net import AffinityNet
-    from tag2mask.nets.backbones import Backbone
     from tag2mask.nets.classifier import CamClassifier
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.ops.cam import background_scores
     from tag2mask.ops.crf import CrfSettings, dense_crf
     from tag2mask.ops.random_walk import random_walk
     from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
+    from tag2mask.pipelines.ial import IALSettings, run_ial
     from tag2mask.pipelines.predict import load
     from tag2mask.records import BACKGROUND, IGNORE
     from tag2mask.report import write_report
@@ -45,10 +51,10 @@ __all__ = [
     "IGNORE",
     "AffinityNet",
     "AffinityNetSettings",
-    "Backbone",
     "CamClassifier",
     "Confusion",
     "CrfSettings",
+    "IALSettings",
     "RunFolder",
     "Runtime",
     "ScoreTable",
@@ -62,6 +68,7 @@ __all__ = [
     "open_voc",
     "random_walk",
     "run_affinitynet",
+    "run_ial",
     "save_folder",
     "score",
     "write_report",
@@ -72,10 +79,10 @@ _HOMES = {
     "AffinityNet": "nets.affinity_net.AffinityNet",
     "AffinityNetSettings": "pipelines.affinitynet.AffinityNetSettings",
     "BACKGROUND": "records.BACKGROUND",
-    "Backbone": "nets.backbones.Backbone",
     "CamClassifier": "nets.classifier.CamClassifier",
     "Confusion": "evaluation.Confusion",
     "CrfSettings": "ops.crf.CrfSettings",
+    "IALSettings": "pipelines.ial.IALSettings",
     "IGNORE": "records.IGNORE",
     "RunFolder": "data.store.RunFolder",
     "Runtime": "training.Runtime",
@@ -90,6 +97,7 @@ _HOMES = {
     "open_voc": "data.sources.open_voc",
     "random_walk": "ops.random_walk.random_walk",
     "run_affinitynet": "pipelines.affinitynet.run_affinitynet",
+    "run_ial": "pipelines.ial.run_ial",
     "save_folder": "data.sources.save_folder",
     "score": "stages.score.score_run",
     "write_report": "report.write_report",

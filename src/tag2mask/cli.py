@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from enum import StrEnum
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.highlighter import NullHighlighter
-from rich.logging import RichHandler
 from rich.table import Table
+
+from tag2mask.console import console, escape, log_to_stderr, print_scores, print_times, say
 
 if TYPE_CHECKING:
     from tag2mask.data.dataset import TagDataset
     from tag2mask.data.store import RunFolder
-    from tag2mask.evaluation import ScoreTable
 
 # The heavy imports stand inside the commands, so that `tag2mask --help` answers at once.
 
@@ -28,7 +26,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
 
 
 class Preset(StrEnum):
@@ -37,6 +34,20 @@ class Preset(StrEnum):
     QUICK = "quick"
     DEFAULT = "default"
     PAPER = "paper"
+
+
+class Method(StrEnum):
+    """What makes masks from tags."""
+
+    AFFINITYNET = "affinitynet"
+    IAL = "ial"
+
+
+class Start(StrEnum):
+    """What the first EM round learns from."""
+
+    SEEDS = "seeds"
+    MASKS = "masks"
 
 
 class Precision(StrEnum):
@@ -60,13 +71,13 @@ Set = Annotated[
 
 def main() -> None:
     """Entry point: errors that the user can mend are told in a line, without a traceback."""
-    # Before torch is loaded: its threads wait for each other asleep instead of in a loop, which costs nothing on a
-    # quiet machine and makes training three times as fast where other programs run, too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is loaded: its threads shall wait for each other in a short loop and then asleep. A long loop makes
+    # training three times slower where other programs run, too; none at all costs a tenth on a quiet machine.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         app()
     except (ValueError, FileNotFoundError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
 
 
@@ -83,7 +94,7 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """Draw scenes, make masks from their tags, score them: the whole pipeline on a CPU in minutes."""
-    _log(verbose)
+    log_to_stderr(verbose)
     from tag2mask.pipelines.demo import demo_folder  # noqa: PLC0415
 
     data = demo_folder(out, count=count, val_count=val_count, size=size, seed=seed)
@@ -91,7 +102,7 @@ def demo(
     folder = _run_and_report(data, out, Preset.QUICK, seed, device, precision, set_, strict=True, source=source)
     from tag2mask.sheet import write_sheet  # noqa: PLC0415
 
-    _say(f"picture: {write_sheet(folder, data)}")
+    say(f"picture: {write_sheet(folder, data)}")
 
 
 @app.command()
@@ -108,17 +119,17 @@ def check(
     for problem in problems:
         colour = "red" if problem.severity == "error" else "yellow"
         table.add_row(
-            f"[{colour}]{_escape(problem.kind)}[/]",
-            _escape(problem.subject),
-            _escape(problem.message),
-            _escape(problem.remedy),
+            f"[{colour}]{escape(problem.kind)}[/]",
+            escape(problem.subject),
+            escape(problem.message),
+            escape(problem.remedy),
         )
     if problems:
-        _say(f"{folder}: {len(problems)} problem(s)")
+        say(f"{folder}: {len(problems)} problem(s)")
         console.print(table)
-        _say(", ".join(f"{kind}: {count}" for kind, count in count_problems(problems).items()))
+        say(", ".join(f"{kind}: {count}" for kind, count in count_problems(problems).items()))
     else:
-        _say(f"{folder}: nothing wrong")
+        say(f"{folder}: nothing wrong")
     raise typer.Exit(1 if any(problem.severity == "error" for problem in problems) else 0)
 
 
@@ -134,15 +145,50 @@ def run(
     device: Device = "auto",
     precision: Precision = Precision.AUTO,
     strict: Annotated[bool, typer.Option("--strict", help="A broken image is an error.")] = False,
+    method: Annotated[
+        Method, typer.Option(help="ial: EM rounds of two networks instead of the random walk.")
+    ] = Method.AFFINITYNET,
     set_: Set = None,
     verbose: Verbose = False,
 ) -> None:
     """From a folder of images and tags to masks, a segmentation network and a report. Resumable."""
-    _log(verbose)
+    log_to_stderr(verbose)
+    from tag2mask.pipelines.source import open_source  # noqa: PLC0415
+
     source = {"kind": "folder", "path": str(folder.resolve()), "val_fraction": val_fraction, "seed": seed}
-    data = _open(source)
+    data = open_source(source)
     out = out or Path("runs") / folder.resolve().name
-    _run_and_report(data, out, preset, seed, device, precision, set_, strict=strict, source=source)
+    _run_and_report(data, out, preset, seed, device, precision, set_, strict=strict, source=source, method=method)
+
+
+@app.command()
+def ial(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(help="Where the rounds go (default: into the run).")] = None,
+    rounds: Annotated[int, typer.Option(help="How many in all; can be raised later.")] = 5,
+    start: Annotated[Start, typer.Option(help="What round 1 learns from.")] = Start.SEEDS,
+    seed: Annotated[int | None, typer.Option(help="Default: the run's; another one needs --out.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder of images, if it has moved.")] = None,
+    device: Device = "auto",
+    precision: Annotated[Precision | None, typer.Option(help="Default: the run's; another needs --out.")] = None,
+    set_: Set = None,
+    verbose: Verbose = False,
+) -> None:
+    """EM rounds on a finished run: a segmentation and a propagation network teach each other. Resumable."""
+    log_to_stderr(verbose)
+    from tag2mask.pipelines.affinitynet import change_settings  # noqa: PLC0415
+    from tag2mask.pipelines.ial import IALSettings, run_ial  # noqa: PLC0415
+    from tag2mask.training import Runtime  # noqa: PLC0415
+
+    folder, dataset = _opened(run, data)
+    record = folder.record()
+    preset = Preset(record.get("preset", Preset.QUICK))
+    changes = [f"rounds.count={rounds}", f"rounds.start={start.value}", *(set_ or [])]
+    settings = change_settings(_preset(preset, IALSettings, dataset), changes)
+    kept: Any = record.get("precision", "auto") if precision is None else precision.value
+    runtime = Runtime(device, kept, record.get("seed", 0) if seed is None else seed)
+    made = run_ial(dataset, out or folder, settings, start=folder, runtime=runtime)
+    _report(made, dataset)
 
 
 @app.command()
@@ -152,15 +198,13 @@ def score(
     data: Annotated[Path | None, typer.Option(help="The folder with masks/, if it has moved.")] = None,
 ) -> None:
     """Score every stage's masks against the ground truth."""
-    from tag2mask.data.artefacts import write_json  # noqa: PLC0415
-    from tag2mask.stages.score import score_run  # noqa: PLC0415
+    from tag2mask.pipelines.results import score_all, write_scores  # noqa: PLC0415
 
-    folder = _existing(run)
-    table = score_run(folder, _dataset_of(folder, data))
-    _print_scores(table)
+    folder, dataset = _opened(run, data)
+    results = score_all(folder, dataset, needed=True)
+    print_scores(results.stages, results.rounds)
     if as_json:
-        write_json(folder.path / "score.json", table.as_dict())
-        _say(f"written: {folder.path / 'score.json'}")
+        say(f"written: {write_scores(folder, results)}")
 
 
 @app.command()
@@ -171,17 +215,17 @@ def predict(
     device: Device = "auto",
     seed: Seed = 0,
     strict: Annotated[bool, typer.Option("--strict", help="A broken image is an error.")] = False,
+    refine: Annotated[bool, typer.Option("--refine", help="After EM rounds: spread by the pairwise network.")] = False,
 ) -> None:
     """Masks for new images, no tags needed: indexed PNGs, overlays and confidence maps."""
-    _log(False)
+    log_to_stderr(False)
+    from tag2mask.data.store import RunFolder  # noqa: PLC0415
     from tag2mask.pipelines.predict import predict_files  # noqa: PLC0415
     from tag2mask.training import Runtime  # noqa: PLC0415
 
-    folder = _existing(run)
-    done, failed = predict_files(
-        folder, images, out or folder.path / "predict", Runtime(device, seed=seed), strict=strict
-    )
-    _say(f"{done} image(s) -> {out or folder.path / 'predict'}: masks/, overlays/, confidence/")
+    folder, out, runtime = RunFolder.existing(run), out or run / "predict", Runtime(device, seed=seed)
+    done, failed = predict_files(folder, images, out, runtime, strict=strict, refine=refine)
+    say(f"{done} image(s) -> {out}: masks/, overlays/, confidence/")
     if failed:
         raise typer.Exit(1)
 
@@ -189,13 +233,12 @@ def predict(
 @app.command()
 def report(run: Run, data: Annotated[Path | None, typer.Option(help="The folder, if it has moved.")] = None) -> None:
     """Write report.html: one file, no network."""
+    from tag2mask.pipelines.results import score_all  # noqa: PLC0415
     from tag2mask.report import write_report  # noqa: PLC0415
-    from tag2mask.stages.score import score_run  # noqa: PLC0415
 
-    folder = _existing(run)
-    dataset = _dataset_of(folder, data)
-    table = score_run(folder, dataset) if dataset.has_masks() else None
-    _say(f"report: {write_report(folder, dataset, table)}")
+    folder, dataset = _opened(run, data)
+    results = score_all(folder, dataset)
+    say(f"report: {write_report(folder, dataset, results.stages, results.rounds)}")
 
 
 def _run_and_report(
@@ -209,86 +252,48 @@ def _run_and_report(
     *,
     strict: bool,
     source: dict[str, Any],
+    method: Method = Method.AFFINITYNET,
 ) -> RunFolder:
-    from tag2mask.data.artefacts import write_json  # noqa: PLC0415
     from tag2mask.pipelines.affinitynet import AffinityNetSettings, change_settings, run_affinitynet  # noqa: PLC0415
-    from tag2mask.report import write_report  # noqa: PLC0415
-    from tag2mask.stages.score import score_run  # noqa: PLC0415
     from tag2mask.training import Runtime  # noqa: PLC0415
 
-    presets = {
-        Preset.QUICK: lambda: AffinityNetSettings.quick_for(data),
-        Preset.DEFAULT: AffinityNetSettings,
-        Preset.PAPER: AffinityNetSettings.paper,
-    }
-    settings = change_settings(presets[preset](), changes or [])
     runtime = Runtime(device, precision.value, seed)
-    folder = run_affinitynet(data, out, settings, runtime=runtime, strict=strict, preset=preset.value, source=source)
-    table = None
-    if data.has_masks():
-        table = score_run(folder, data)
-        write_json(folder.path / "score.json", table.as_dict())
-    path = write_report(folder, data, table)
-    _print_times(folder)
-    if table is not None:
-        _print_scores(table)
-    _say(f"masks:  {folder.path / '05_walk' / 'masks'}\nreport: {path}")
+    facts: dict[str, Any] = {"preset": preset.value, "source": source}
+    settings = _preset(preset, AffinityNetSettings, data)
+    if method is Method.IAL:
+        from tag2mask.pipelines.ial import IALSettings, run_ial  # noqa: PLC0415
+
+        of_rounds = [change for change in changes or [] if change.partition(".")[0] in IALSettings.__dataclass_fields__]
+        rounds = change_settings(_preset(preset, IALSettings, data), of_rounds)
+        first = change_settings(settings, [change for change in changes or [] if change not in of_rounds])
+        folder = run_ial(data, out, rounds, first=first, runtime=runtime, strict=strict, **facts)
+    else:
+        settings = change_settings(settings, changes or [])
+        folder = run_affinitynet(data, out, settings, runtime=runtime, strict=strict, **facts)
+    _report(folder, data)
     return folder
 
 
-def _open(source: dict[str, Any]) -> TagDataset:
-    from tag2mask.data.sources import open_folder  # noqa: PLC0415
-
-    path, val_fraction, seed = Path(source["path"]), source.get("val_fraction", 0.0), source.get("seed", 0)
-    return open_folder(path, val_fraction=val_fraction, seed=seed)
+def _preset(preset: Preset, kind: Any, data: TagDataset) -> Any:
+    """The settings of a preset; `kind` is their class."""
+    return {Preset.QUICK: lambda: kind.quick_for(data), Preset.DEFAULT: kind, Preset.PAPER: kind.paper}[preset]()
 
 
-def _existing(path: Path) -> RunFolder:
+def _report(folder: RunFolder, data: TagDataset) -> None:
+    """Score, write the page, and tell where everything is."""
+    from tag2mask.pipelines.results import publish  # noqa: PLC0415
+
+    results = publish(folder, data)
+    print_times(folder)
+    print_scores(results.stages, results.rounds)
+    masks = f"em/round_{len(results.rounds.rows)}/5_refine" if results.rounds else "05_walk"
+    say(f"masks:  {folder.path / masks / 'masks'}\nreport: {folder.path / 'report.html'}")
+
+
+def _opened(run: Path, moved: Path | None) -> tuple[RunFolder, TagDataset]:
+    """A run that was made before, and its images."""
     from tag2mask.data.store import RunFolder  # noqa: PLC0415
+    from tag2mask.pipelines.source import data_of  # noqa: PLC0415
 
-    return RunFolder.existing(path)
-
-
-def _dataset_of(folder: RunFolder, moved: Path | None) -> TagDataset:
-    source = dict(folder.record().get("source", {}))
-    if moved is not None:
-        return _open({**source, "path": str(moved)})
-    if "path" not in source or not Path(source["path"]).is_dir():
-        # A run made by the library notes no source.
-        why = f"was made from {source['path']}, which is not there" if "path" in source else "does not say from what"
-        raise ValueError(f"{folder.path}: the run {why}. Say where the images are with --data FOLDER.")
-    return _open(source)
-
-
-def _print_times(folder: RunFolder) -> None:
-    table = Table(title="Stages", title_justify="left")
-    for column in ("stage", "seconds", "images/s", "result"):
-        table.add_column(column, justify="right" if column in {"seconds", "images/s"} else "left")
-    for name, summary in folder.stage_summaries().items():
-        seconds = float(summary["seconds"])
-        table.add_row(name, f"{seconds:.1f}", f"{summary['items'] / max(seconds, 1e-9):.1f}", _escape(summary["line"]))
-    console.print(table)
-
-
-def _print_scores(table: ScoreTable) -> None:
-    _say(table.table())
-
-
-def _say(text: str) -> None:
-    """Print lines as they are: a path may hold brackets, and must not be broken into lines."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
-
-
-def _log(verbose: bool) -> None:
-    # In a file or a pipe, tables of evidence shall not be broken at 80 characters.
-    stderr = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=stderr, show_path=False, markup=False, highlighter=NullHighlighter())],
-    )
-    logging.getLogger("tag2mask").setLevel(logging.DEBUG if verbose else logging.INFO)
+    folder = RunFolder.existing(run)
+    return folder, data_of(folder, moved)

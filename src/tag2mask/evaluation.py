@@ -241,14 +241,14 @@ class ScoreTable:
 
     def _stage(self, row: ScoreRow) -> dict[str, Any]:
         # A class may be called "background", too: the real one is written last and keeps the word.
-        iou = dict(zip(self.label_names[::-1], map(_rounded, reversed(row.confusion.iou().tolist())), strict=True))
+        iou = dict(zip(self.label_names[::-1], map(rounded, reversed(row.confusion.iou().tolist())), strict=True))
         return {
-            "mean_iou": _rounded(row.confusion.mean_iou()),
+            "mean_iou": rounded(row.confusion.mean_iou()),
             "iou": {name: iou[name] for name in self.label_names},
-            "precision": _rounded(row.mean_precision),
-            "recall": _rounded(row.mean_recall),
+            "precision": rounded(row.mean_precision),
+            "recall": rounded(row.mean_recall),
             "note": row.note,
-            "coverage": None if row.coverage is None else _rounded(row.coverage),
+            "coverage": None if row.coverage is None else rounded(row.coverage),
         }
 
     def table(self) -> str:
@@ -257,19 +257,19 @@ class ScoreTable:
         lines = [
             [
                 row.title,
-                *map(_percent, (row.confusion.mean_iou(), row.mean_precision, row.mean_recall)),
-                "" if row.coverage is None else _percent(row.coverage),
+                *map(percent, (row.confusion.mean_iou(), row.mean_precision, row.mean_recall)),
+                "" if row.coverage is None else percent(row.coverage),
             ]
             for row in self.rows
         ]
-        per_class = [list(map(_percent, row.confusion.iou().tolist())) for row in self.rows]
+        per_class = [list(map(percent, row.confusion.iou().tolist())) for row in self.rows]
         notes = ["", *(row.note for row in self.rows)]
         if len(self.class_names) <= SIDE_BY_SIDE_CLASSES:
             wide = [[*line, *ious] for line, ious in zip(lines, per_class, strict=True)]
-            return _grid([[*heads, *self.label_names], *wide], notes)
+            return text_columns([[*heads, *self.label_names], *wide], notes)
         columns = [list(column) for column in zip(self.label_names, *per_class, strict=True)]
-        by_class = _grid([["IoU per class", *(row.title for row in self.rows)], *columns])
-        return f"{_grid([heads, *lines], notes)}\n\n{by_class}"
+        by_class = text_columns([["IoU per class", *(row.title for row in self.rows)], *columns])
+        return f"{text_columns([heads, *lines], notes)}\n\n{by_class}"
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
@@ -277,15 +277,17 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
     return part.double() / whole.double()
 
 
-def _rounded(value: float) -> float | None:
+def rounded(value: float) -> float | None:
+    """Five digits, for JSON; None for NaN."""
     return None if math.isnan(value) else round(value, 5)
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share in percent; "-" for NaN."""
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _grid(lines: list[list[str]], notes: list[str] | None = None) -> str:
+def text_columns(lines: list[list[str]], notes: list[str] | None = None) -> str:
     """Text in columns: the first to the left, the others (numbers) to the right, notes behind."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = []

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from tag2mask.data import pictures
 from tag2mask.data.artefacts import whole_file
-from tag2mask.evaluation import Confusion
+from tag2mask.data.rounds import finished_rounds
 from tag2mask.records import labels_from_class_ids
+from tag2mask.stories import best_labels, draw_story, mean_iou
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from torch import Tensor
-
     from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.pictures import Picture
     from tag2mask.data.store import RunFolder
     from tag2mask.evaluation import ScoreTable
+    from tag2mask.round_table import RoundTable
+    from tag2mask.stories import Story
 
 RANKED_IMAGES = 500
 """Best, median and worst are looked for among at most this many images."""
@@ -39,34 +36,11 @@ ROWS_AT_FULL_SIZE = 9
 SIDE, SMALLEST_SIDE = 320, 120
 """Pixels of the longer side of a picture."""
 
-JPEG_QUALITY = 82
-
 BAR_STAGES = ("cam", "walk_crf", "segmenter_val")
 """The stages that the bars per class compare."""
 
 CURVE_POINTS, CHART_SIZE = 200, (240.0, 96.0)
 """Longer curves are averaged down to this many points; width and height of a drawn curve."""
-
-OPACITY = 0.6
-"""Of labels over a photograph."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One picture of one stage: a data URI and a word below it."""
-
-    source: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """One image on its way from tags to mask; ``tiles[column]`` exists for the stages that ran."""
-
-    name: str
-    why: str
-    class_ids: tuple[int, ...]
-    tiles: dict[str, Tile]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +57,13 @@ class Curve:
 
 
 def write_report(
-    run: RunFolder, dataset: TagDataset, table: ScoreTable | None = None, *, rows: int = 6, seed: int = 0
+    run: RunFolder,
+    dataset: TagDataset,
+    table: ScoreTable | None = None,
+    rounds: RoundTable | None = None,
+    *,
+    rows: int = 6,
+    seed: int = 0,
 ) -> Path:
     """Write ``report.html`` into the run folder: one file that needs no network and no JavaScript.
 
@@ -91,6 +71,7 @@ def write_report(
         run: what the stages made; those that did not run are left out.
         dataset: the images and, if there are any, their true masks.
         table: the scores, if there are true masks.
+        rounds: the scores of the EM rounds, if there are any.
         rows: how many images to show: best, median, worst, then random ones.
         seed: chooses the random images.
 
@@ -98,8 +79,11 @@ def write_report(
         The path of the page.
     """
     record = run.record()
-    chosen = _choose(run, dataset, set(record.get("skipped", {})), rows, seed)
-    stories = [_story(run, dataset, name, why, _side(len(chosen))) for name, why in chosen]
+    finished = finished_rounds(run)
+    names = [name for name in dataset.names if name not in record.get("skipped", {})]
+    chosen = _choose(run, dataset, names, rows=rows, seed=seed, rounds=finished)
+    side = _side(len(chosen))
+    stories = [draw_story(run, dataset, name, why, side=side, rounds=finished) for name, why in chosen]
     page = _environment().get_template("report.html")
     path = run.path / "report.html"
     with whole_file(path) as file:
@@ -112,6 +96,8 @@ def write_report(
             table=table,
             scores=table.as_dict()["stages"] if table else {},
             bar_rows=_bar_rows(table),
+            rounds=rounds.rows if rounds else (),
+            round_curves=_curves(rounds.curves()) if rounds else [],
             columns=_columns(stories),
             stories=stories,
             **_stage_facts(run),
@@ -144,18 +130,19 @@ def _environment() -> Environment:
     return environment
 
 
-def _choose(run: RunFolder, dataset: TagDataset, skipped: set[str], rows: int, seed: int) -> list[tuple[str, str]]:
-    """(name, why) of the images to show: best, median and worst pseudo mask, then random ones."""
+def _choose(
+    run: RunFolder, dataset: TagDataset, names: list[str], *, rows: int, seed: int, rounds: int
+) -> list[tuple[str, str]]:
+    """(name, why) of the images to show: best, median and worst mask, then random ones."""
     generator = np.random.default_rng(seed)
-    names = [name for name in dataset.names if name not in skipped]
     names = [names[i] for i in generator.permutation(len(names))]
     ranked = []
     if dataset.has_masks():
         # A pure background says little: the mask of an image without tags is right by construction.
         tagged = [name for name in names if dataset.tags(name).any()] or names
         for name in tagged[:RANKED_IMAGES]:
-            mask = run.load_mask(name)
-            score = math.nan if mask is None else _mean_iou(dataset, name, mask.labels)
+            labels = best_labels(run, name, rounds)
+            score = math.nan if labels is None else mean_iou(dataset, name, labels)
             if not math.isnan(score):
                 ranked.append((score, name))
     ranked.sort(reverse=True)
@@ -169,45 +156,9 @@ def _choose(run: RunFolder, dataset: TagDataset, skipped: set[str], rows: int, s
     return sorted(list(chosen.items())[: max(0, rows)], key=lambda item: order.index(item[1]))
 
 
-def _mean_iou(dataset: TagDataset, name: str, labels: Tensor) -> float:
-    """Of one image; NaN without a true mask."""
-    truth = dataset.mask(name)
-    if truth is None:
-        return math.nan
-    return Confusion.of(truth, labels, len(dataset.class_names), decided_only=True).mean_iou()
-
-
 def _side(images: int) -> int:
     """Longer side of the pictures, so that all of them together take about the same space."""
     return max(SMALLEST_SIDE, round(SIDE * min(1.0, math.sqrt(ROWS_AT_FULL_SIZE / max(1, images)))))
-
-
-def _story(run: RunFolder, dataset: TagDataset, name: str, why: str, side: int) -> Story:
-    """Draw everything there is of one image."""
-    image = dataset[name]
-    pixels = _fit(image.pixels.permute(1, 2, 0).numpy(), side)
-    tiles = {"image": _tile(pixels)}
-    if (cams := run.load_cams(name)) is not None:
-        tiles["activation map"] = _tile(pictures.heatmap(pixels, cams.scores.float().numpy()))
-    seeds, mask, prediction = run.load_seeds(name), run.load_mask(name), run.load_prediction(name)
-    if seeds is not None:
-        tiles["seeds"] = _tile(_overlay(pixels, seeds.labels))
-    if (boundaries := run.load_boundaries(name)) is not None:
-        drawn = Image.fromarray(pictures.boundary_picture(boundaries.float().numpy()))
-        tiles["learned boundaries"] = _tile(np.asarray(drawn.resize((pixels.shape[1], pixels.shape[0]))))
-    masks = {
-        "random walk": run.load_walk(name),
-        "pseudo mask": mask.labels if mask else None,
-        "segmenter": prediction.labels if prediction else None,
-    }
-    for column, labels in masks.items():
-        if labels is not None:
-            score = _mean_iou(dataset, name, labels)
-            note = "" if math.isnan(score) else f"IoU {_percent_text(score)}"
-            tiles[column] = _tile(_overlay(pixels, labels), note)
-    if (truth := dataset.mask(name)) is not None:
-        tiles["truth"] = _tile(_overlay(pixels, truth))
-    return Story(name, why, tuple(image.class_ids.tolist()), tiles)
 
 
 def _columns(stories: Iterable[Story]) -> list[str]:
@@ -216,26 +167,6 @@ def _columns(stories: Iterable[Story]) -> list[str]:
     found = dict.fromkeys(column for columns in longest for column in columns)
     # The truth comes last, even if the images with a truth lack a stage that others have.
     return sorted(found, key=lambda column: column == "truth")
-
-
-def _fit(picture: Picture, side: int) -> Picture:
-    """Scale until the longer side has `side` pixels."""
-    scale = side / max(picture.shape[:2])
-    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BICUBIC))
-
-
-def _overlay(pixels: Picture, labels: Tensor) -> Picture:
-    """Labels at the size of the picture, over it."""
-    rows = (torch.arange(pixels.shape[0]) + 0.5) * labels.shape[0] / pixels.shape[0]
-    columns = (torch.arange(pixels.shape[1]) + 0.5) * labels.shape[1] / pixels.shape[1]
-    return pictures.overlay(pixels, labels[rows.long()[:, None], columns.long()].numpy(), OPACITY)
-
-
-def _tile(picture: Picture, note: str = "") -> Tile:
-    file = BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    return Tile(f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}", note)
 
 
 def _css_colours(num_classes: int) -> list[str]:

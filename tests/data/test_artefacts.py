@@ -15,17 +15,21 @@ from tag2mask.data.artefacts import (
     read_cams,
     read_json,
     read_labels,
+    read_regions,
     read_scores,
+    read_soft_mask,
     read_unit,
     whole_file,
     write_cams,
     write_json,
     write_labels,
+    write_regions,
     write_scores,
+    write_soft_mask,
     write_unit,
     write_weights,
 )
-from tag2mask.records import IGNORE, Cams, SeedScores, labels_from_channels
+from tag2mask.records import IGNORE, Cams, Regions, SeedScores, SoftMask, labels_from_channels
 
 
 def random(*shape, seed=0):
@@ -159,10 +163,50 @@ def test_seed_scores_come_back_to_steps_of_1_255(tmp_path, classes):
     assert found.low[:, 0, 0].tolist() == [1.0] + [0.0] * classes
 
 
+@pytest.mark.parametrize("classes", [0, 1, 5, 40])
+def test_soft_masks_come_back_to_steps_of_1_255(tmp_path, classes):
+    path = tmp_path / "deep" / "a.npz"
+    maps = random(1 + classes, 6, 9, seed=classes).mul(5).softmax(dim=0)
+    maps[:, 0, 0] = torch.eye(1 + classes)[classes]
+    mask = SoftMask("a", torch.arange(classes) * 7, maps, (41, 63))
+    before = maps.clone()
+    write_soft_mask(path, mask)
+    assert maps.equal(before)
+    found = read_soft_mask(path, "a")
+    assert (found.name, found.image_size) == ("a", (41, 63))
+    assert found.class_ids.equal(mask.class_ids)
+    assert_close(found.probabilities.sum(dim=0), torch.ones(6, 9))
+    # Rounding adds up in the background, and where classes come to more than 1 they are scaled down.
+    assert_close(found.probabilities[1:], maps[1:], atol=0.51 / 255 + 0.002 * classes / 2, rtol=0)
+    assert_close(found.probabilities[0], maps[0], atol=0.51 * max(1, classes) / 255, rtol=0)
+    assert found.probabilities[:, 0, 0].equal(maps[:, 0, 0])
+    write_soft_mask(path, found)
+    assert_close(
+        read_soft_mask(path, "a").probabilities, found.probabilities, atol=0.51 * max(1, classes) / 255, rtol=0
+    )
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("count", [1, 256, 2**16, 2**16 + 1])
+def test_regions_come_back_exactly(tmp_path, count):
+    path = tmp_path / "deep" / "a.npz"
+    ids = torch.arange(count).repeat(2, 1).roll(1, dims=1)
+    write_regions(path, Regions(ids, count))
+    found = read_regions(path)
+    assert found.count == count
+    assert found.ids.dtype == torch.int64
+    assert found.ids.equal(ids)
+    with np.load(path) as arrays:
+        assert arrays["ids"].dtype == (np.uint16 if count <= 2**16 else np.int32)
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_npz_files_hold_no_pickles(tmp_path):
     maps = torch.full((2, 2, 3), 0.5)
     write_cams(tmp_path / "cams.npz", Cams("a", torch.tensor([0, 1]), maps, (4, 6)))
     write_scores(tmp_path / "scores.npz", SeedScores("a", torch.tensor([0]), maps, maps))
+    write_regions(tmp_path / "regions.npz", Regions(torch.tensor([[0, 1]]), 2))
+    write_soft_mask(tmp_path / "soft.npz", SoftMask("a", torch.tensor([0]), maps, (4, 6)))
     for path in tmp_path.glob("*.npz"):
         with np.load(path, allow_pickle=False) as arrays:
             assert all(arrays[name].dtype != object for name in arrays.files)

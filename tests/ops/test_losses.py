@@ -10,7 +10,14 @@ from torch.testing import assert_close
 
 from reference.losses_by_formula import label_loss_by_formula, pair_loss_by_formula, tag_loss_by_formula
 from reference.regions_by_loops import confident_loss_by_loops, smoothness_loss_by_loops
-from tag2mask.ops.losses import confident_region_loss, label_loss, pair_loss, region_smoothness_loss, tag_loss
+from tag2mask.ops.losses import (
+    confident_region_loss,
+    label_loss,
+    pair_loss,
+    region_smoothness_loss,
+    soft_label_loss,
+    tag_loss,
+)
 from tag2mask.records import IGNORE, PairTargets, channels_from_labels
 
 KINDS = ("same_background", "same_object", "different")
@@ -133,6 +140,50 @@ def test_label_loss_with_300_classes_finds_the_channel_of_label_300():
 def test_label_loss_names_a_wrong_shape():
     with pytest.raises(ValueError, match="labels: expected shape"):
         label_loss(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 2, dtype=torch.int64))
+
+
+def one_hot(labels, channels):
+    """(B, 1 + C, H, W): 1 at a label, nothing where it is IGNORE."""
+    known = channels_from_labels(labels, ignored=0)
+    targets = torch.nn.functional.one_hot(known, channels).movedim(-1, 1).float()
+    return targets * (labels != IGNORE).unsqueeze(1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(SEEDS, st.integers(0, 4))
+def test_soft_label_loss_of_one_hot_targets_is_label_loss(seed, classes):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, 1 + classes, 3, 4, generator=generator)
+    known = torch.tensor([*range(classes + 1), IGNORE])
+    labels = known[torch.randint(classes + 2, (2, 3, 4), generator=generator)]
+    assert_close(soft_label_loss(logits, one_hot(labels, 1 + classes)), label_loss(logits, labels))
+
+
+def test_soft_label_loss_is_smallest_at_the_targets():
+    targets = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    logits = targets.log().requires_grad_()
+    loss = soft_label_loss(logits, targets)
+    assert_close(loss, -(targets * targets.log()).sum(dim=1).mean())  # The entropy.
+    loss.backward()
+    assert_close(logits.grad, torch.zeros_like(logits), atol=1e-6, rtol=0)
+
+
+def test_soft_label_loss_without_targets_is_zero_and_has_a_gradient():
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    loss = soft_label_loss(logits, torch.zeros(1, 3, 2, 2))
+    assert loss.item() == 0
+    loss.backward()
+    assert not logits.grad.any()
+
+
+def test_soft_label_loss_leaves_its_arguments_alone_and_names_a_wrong_shape():
+    logits, targets = torch.randn(1, 3, 2, 2), torch.full((1, 3, 2, 2), 1 / 3)
+    before = logits.clone(), targets.clone()
+    soft_label_loss(logits, targets)
+    assert logits.equal(before[0])
+    assert targets.equal(before[1])
+    with pytest.raises(ValueError, match="targets: expected shape"):
+        soft_label_loss(logits, targets[:, :2])
 
 
 def random_regions(seed, classes=3, count=4):

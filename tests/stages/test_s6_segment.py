@@ -53,7 +53,7 @@ def test_views_cut_image_and_mask_alike(scenes, finished):
     net = build_segmenter(settings, 6, None, tiny_runtime())
     # Labels made of the image itself, so that both cuts must show the same place.
     bright = {n: PseudoMask(n, (scenes[n].pixels[0] > 127).long(), torch.ones(48, 48)) for n in scenes.names}
-    views = LabelledViews(scenes, bright, settings, net.backbone, tiny_runtime())
+    views = LabelledViews(scenes, bright, settings, net.backbone, runtime=tiny_runtime())
     outside = 0
     for epoch, index in itertools.product(range(3), range(8)):
         _, pixels, labels = views[epoch, index]

@@ -27,13 +27,13 @@ class StageFolder:
 
     Args:
         path: the folder.
+        name: of the stage, below the run folder.
         key: digest of everything the results depend on.
         finished: whether the results are complete for this key.
     """
 
-    def __init__(self, path: Path, key: str, finished: bool, head: Mapping[str, Any]) -> None:
-        self.path, self.key, self.finished = path, key, finished
-        self.name = path.name
+    def __init__(self, path: Path, name: str, key: str, finished: bool, head: Mapping[str, Any]) -> None:
+        self.path, self.name, self.key, self.finished = path, name, key, finished
         self._head = dict(head)
         self._started = time.monotonic()
         self._seconds_before = 0.0

@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 STAGES = ("01_classify", "02_localize", "03_seed", "04_affinity", "05_walk", "06_segment")
 """The folders of a run, in pipeline order."""
 
+ROUND_STAGES = ("1_unary", "2_estimate", "3_mine", "4_pairwise", "5_refine")
+"""The folders of an EM round, in their order."""
+
 _FACTS_OF_A_KEY = ("seed", "precision")
 
 Record = TypeVar("Record")
@@ -57,16 +60,16 @@ class Artefacts(Mapping[str, Record], Generic[Record]):
     def __init__(
         self, names: Callable[[], Sequence[str]], read: Callable[[str], Record], path_of: Callable[[str], Path]
     ) -> None:
-        self._names, self._read, self._path_of = names, read, path_of
+        self._names, self._read, self.path_of = names, read, path_of
 
     def __getitem__(self, name: str) -> Record:
-        path = self._path_of(name)
+        path = self.path_of(name)
         if not path.is_file():
             raise KeyError(f"{path}: not there. Expected the result of a finished stage for image {name!r}.")
         return self._read(name)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._path_of(name).is_file()
+        return isinstance(name, str) and self.path_of(name).is_file()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names())
@@ -156,11 +159,13 @@ class RunFolder:
         else:
             logger.info("%s: going on where it stopped", name)
         remove_leftovers(path)
-        return StageFolder(path, head["key"], bool(old.get("finished")), head)
+        return StageFolder(path, name, head["key"], bool(old.get("finished")), head)
 
     def stage_summaries(self) -> dict[str, dict[str, Any]]:
         """Of every finished stage, what it told at its end: seconds, items, line, evidence."""
-        states = {name: state_of(self.path / name) for name in STAGES}
+        rounds = sorted((self.path / "em").glob("round_*"), key=lambda path: int(path.name.partition("_")[2]))
+        of_rounds = [f"em/{path.name}/{stage}" for path in rounds for stage in ROUND_STAGES]
+        states = {name: state_of(self.path / name) for name in (*STAGES, "em/superpixels", *of_rounds)}
         return {name: state["summary"] for name, state in states.items() if state.get("finished")}
 
     def curves(self) -> dict[str, dict[str, list[tuple[int, float]]]]:

@@ -9,7 +9,7 @@ import platform
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from tag2mask.data.dataset import unreadable, without
 from tag2mask.data.store import RunFolder, plain
@@ -29,9 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from _typeshed import DataclassInstance
+
     from tag2mask.data.dataset import TagDataset
 
 logger = logging.getLogger(__name__)
+
+Nested = TypeVar("Nested", bound="DataclassInstance")
+"""Settings of several stages."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +100,15 @@ class AffinityNetSettings:
         Args:
             data: up to 20 of its images are decoded; those that cannot be are left out.
         """
-        return cls.quick(max(64, min(320, _typical_side(data))), len(data.names))
+        return cls.quick(max(64, min(320, typical_side(data))), len(data.names))
 
 
-def _typical_side(data: TagDataset) -> int:
-    """The median long side of up to 20 images; 320 if none of them can be read."""
+def typical_side(data: TagDataset) -> int:
+    """The median long side in pixels of up to 20 images; 320 if none of them can be read.
+
+    Args:
+        data: images.
+    """
     sides = []
     for name in data.names[:: max(1, math.ceil(len(data.names) / 20))]:
         with suppress(ValueError):  # `prepare` tells of broken images.
@@ -139,12 +148,31 @@ def run_affinitynet(
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     data = prepare(data, run, settings, runtime, strict=strict, **facts)
 
+    make_start(data, run, settings, runtime)
+    train_segmenter(data, run.masks, run, settings.segment, runtime=runtime)
+    return run
+
+
+def make_start(
+    data: TagDataset, run: RunFolder, settings: AffinityNetSettings, runtime: Runtime, *, masks: bool = True
+) -> None:
+    """Tags to seeds, and on to pseudo masks.
+
+    Args:
+        data: images and tags.
+        run: where everything goes.
+        settings: of every stage.
+        runtime: device, precision and seed.
+        masks: go on to the pseudo masks; otherwise the seeds are the end.
+    """
     classifier = train_classifier(data, run, settings.classify, runtime=runtime)
     cams = make_cams(data, classifier, run, settings.localize, runtime=runtime)
     judge = MaskJudge(classifier, settings.crf, runtime, settings.localize.max_side)
     scores = make_seeds(data, cams, run, settings.seed, crf=settings.crf, judge=judge)
+    if not masks:
+        return
     affinity_net = train_affinity(data, scores, run, settings.affinity, runtime=runtime)
-    masks = walk_masks(
+    walk_masks(
         data,
         cams,
         affinity_net,
@@ -155,8 +183,6 @@ def run_affinitynet(
         runtime=runtime,
         judge=judge,
     )
-    train_segmenter(data, masks, run, settings.segment, runtime=runtime)
-    return run
 
 
 def prepare(
@@ -242,11 +268,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def change_settings(settings: AffinityNetSettings, changes: Sequence[str]) -> AffinityNetSettings:
+def change_settings(settings: Nested, changes: Sequence[str]) -> Nested:
     """Replace single fields, given as ``stage.field=value``.
 
     Args:
-        settings: left as they are.
+        settings: a dataclass of dataclasses; left as it is.
         changes: for example ``["seed.alpha_object=4", "classify.backbone=resnet34"]``; the value is read as JSON,
             and as plain text where it is none.
 
@@ -256,9 +282,9 @@ def change_settings(settings: AffinityNetSettings, changes: Sequence[str]) -> Af
     for change in changes:
         place, equals, text = change.partition("=")
         stage, _, name = place.partition(".")
-        part = getattr(settings, stage, None) if stage in AffinityNetSettings.__dataclass_fields__ else None
+        part = getattr(settings, stage, None) if stage in type(settings).__dataclass_fields__ else None
         if not equals or part is None or name not in type(part).__dataclass_fields__:
-            stages = ", ".join(AffinityNetSettings.__dataclass_fields__)
+            stages = ", ".join(type(settings).__dataclass_fields__)
             known = f" {stage} has: {', '.join(type(part).__dataclass_fields__)}." if part is not None else ""
             raise ValueError(f"setting {change!r}: expected STAGE.FIELD=VALUE with one of the stages {stages}.{known}")
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +14,23 @@ from PIL import Image
 from tag2mask.data.artefacts import whole_file, write_labels, write_unit
 from tag2mask.data.images import read_image
 from tag2mask.data.pictures import overlay
+from tag2mask.data.rounds import PAIRWISE, UNARY, Round, finished_rounds
 from tag2mask.data.store import RunFolder
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.progress import track
-from tag2mask.stages.s6_segment import build_segmenter, predict_mask
+from tag2mask.stages.em_estimate import apply_pairwise
+from tag2mask.stages.em_pairwise import PairwiseSettings, build_pairwise
+from tag2mask.stages.s6_segment import SegmentSettings, build_segmenter, image_probabilities, mask_of
 from tag2mask.training import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
 
     from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.records import PseudoMask
-    from tag2mask.stages.s6_segment import SegmentSettings
 
 logger = logging.getLogger(__name__)
 
@@ -35,56 +41,113 @@ class TrainedRun:
 
     Args:
         run: its folder.
-        net: the segmenter.
+        net: the segmenter, or the unary network of the last EM round.
         settings: how it was trained.
         runtime: where it runs.
+        pairwise: the pairwise network of the last EM round and its settings, for refining; None without rounds.
     """
 
     run: RunFolder
     net: Segmenter
     settings: SegmentSettings
     runtime: Runtime
+    pairwise: tuple[PairwiseNetwork, PairwiseSettings] | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """C names; label 1 + i is the i-th."""
         return self.run.class_names()
 
-    def predict(self, path: str | Path) -> PseudoMask:
+    def predict(self, path: str | Path, *, refine: bool = False) -> PseudoMask:
         """The mask of one image file, at the image's size.
 
+        Args:
+            path: of the image.
+            refine: spread the probabilities by the pairwise network (IAL: alpha_p = G alpha_u).
+
         Raises:
-            ValueError: if the file cannot be read as an image.
+            ValueError: if the file cannot be read as an image, or there is no pairwise network to refine with.
         """
         path = Path(path)
-        with self.runtime.inference(self.net):
-            return predict_mask(path.stem, read_image(path), self.net, self.settings, self.runtime)
+        with self.ready(refine=refine):
+            return self.mask_of(path.stem, read_image(path), refine=refine)
+
+    @contextmanager
+    def ready(self, *, refine: bool) -> Iterator[None]:
+        """Put the networks where they run, for many images.
+
+        Args:
+            refine: the pairwise network too.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if refine and self.pairwise is None:
+            raise ValueError(
+                f"{self.run.path}: expected a pairwise network to refine with, found none. "
+                "Make one with `tag2mask ial`, or predict without --refine."
+            )
+        with ExitStack() as stack:
+            stack.enter_context(self.runtime.inference(self.net))
+            if refine and self.pairwise is not None:
+                stack.enter_context(self.runtime.inference(self.pairwise[0]))
+            yield
+
+    def mask_of(self, name: str, pixels: Tensor, *, refine: bool = False) -> PseudoMask:
+        """The mask of an image in memory; call inside `ready`.
+
+        Args:
+            name: of the image.
+            pixels: (3, H, W) uint8.
+            refine: spread the probabilities by the pairwise network.
+        """
+        probabilities = image_probabilities(pixels, self.net, self.settings, self.runtime)
+        if refine and self.pairwise is not None:
+            net, settings = self.pairwise
+            probabilities, _ = apply_pairwise(pixels, probabilities, net, settings, self.runtime)
+        return mask_of(name, probabilities, (int(pixels.shape[-2]), int(pixels.shape[-1])))
 
 
 def load(path: str | Path, *, runtime: Runtime | None = None) -> TrainedRun:
-    """Load a run's segmenter.
+    """Load a run's segmentation network: that of the last EM round if there are any, else the segmenter.
 
     Args:
         path: the run folder.
         runtime: where it shall run.
 
     Raises:
-        ValueError: if the folder is no run, or its segmenter is not trained yet.
+        ValueError: if the folder is no run, or its network is not trained yet.
     """
     run = RunFolder.existing(path)
+    runtime = runtime or Runtime()
+    if count := finished_rounds(run):
+        return _load_round(Round(run, count), runtime)
     if "06_segment" not in run.stage_summaries():
         raise ValueError(
             f"{run.path}: expected a finished run, its segmenter is not trained. Start it again to finish."
         )
     settings = settings_of(run).segment
-    runtime = runtime or Runtime()
     net = build_segmenter(settings, len(run.class_names()), None, runtime)
     net.load_state_dict(run.weights("06_segment"))
     return TrainedRun(run, net, settings, runtime)
 
 
+def _load_round(last: Round, runtime: Runtime) -> TrainedRun:
+    """The networks of a finished round, as their own settings say: ``run.json`` may have those of a later start."""
+    classes = len(last.run.class_names())
+    settings = last.settings(UNARY, SegmentSettings)
+    net = build_segmenter(settings, classes, None, runtime)
+    net.load_state_dict(last.weights(UNARY))
+    if PAIRWISE not in last.summaries():
+        return TrainedRun(last.run, net, settings, runtime)
+    how = last.settings(PAIRWISE, PairwiseSettings)
+    pairwise = build_pairwise(how, classes, None, runtime)
+    pairwise.load_state_dict(last.weights(PAIRWISE))
+    return TrainedRun(last.run, net, settings, runtime, (pairwise, how))
+
+
 def predict_files(
-    run: RunFolder, paths: Sequence[Path], out: Path, runtime: Runtime, *, strict: bool = False
+    run: RunFolder, paths: Sequence[Path], out: Path, runtime: Runtime, *, strict: bool = False, refine: bool = False
 ) -> tuple[int, int]:
     """Write masks/, overlays/ and confidence/ for image files and for all images below folders.
 
@@ -94,6 +157,7 @@ def predict_files(
         out: where the three folders go.
         runtime: where the net runs.
         strict: a broken image is an error instead of being reported and left out.
+        refine: spread the probabilities by the pairwise network of the last EM round.
 
     Returns:
         How many were written, and how many could not be read.
@@ -104,7 +168,7 @@ def predict_files(
     trained = load(run.path, runtime=runtime)
     files = _image_files(paths)
     failed = 0
-    with runtime.inference(trained.net):
+    with trained.ready(refine=refine):
         for name, path in track(list(files.items()), "predict"):
             try:
                 pixels = read_image(path)
@@ -114,7 +178,7 @@ def predict_files(
                 logger.warning("left out: %s", error)
                 failed += 1
                 continue
-            mask = predict_mask(name, pixels, trained.net, trained.settings, runtime)
+            mask = trained.mask_of(name, pixels, refine=refine)
             write_labels(out / "masks" / f"{name}.png", mask.labels, len(trained.class_names))
             write_unit(out / "confidence" / f"{name}.png", mask.confidence)
             picture = overlay(pixels.permute(1, 2, 0).numpy(), mask.labels.numpy().astype(np.int64))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch.utils.data import Dataset
 
 from tag2mask.checks import check_choice, check_number
@@ -22,7 +23,7 @@ from tag2mask.nets.backbones import Backbone, to_channels_last
 from tag2mask.nets.segmenter import Segmenter
 from tag2mask.ops.losses import label_loss
 from tag2mask.progress import track
-from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, labels_from_channels
+from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
 from tag2mask.stages.s1_classify import check_views, crop_side
 from tag2mask.stages.s4_affinity import collate_labelled, load_classifier_backbone
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
@@ -107,9 +108,9 @@ class SegmentSettings(Schedule):
 
 
 class LabelSource(Protocol):
-    """Where training labels come from: pseudo masks, or anything else with a label map per name."""
+    """Where training labels come from: pseudo masks, seeds, or anything else with a label map per name."""
 
-    def __getitem__(self, name: str) -> PseudoMask: ...
+    def __getitem__(self, name: str) -> PseudoMask | Seeds: ...
 
 
 class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
@@ -121,10 +122,12 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         masks: LabelSource,
         settings: SegmentSettings,
         backbone: Backbone,
+        *,
         runtime: Runtime,
+        title: str = STAGE,
     ) -> None:
         self.data, self.masks, self.settings = data, masks, settings
-        self.backbone, self.runtime = backbone, runtime
+        self.backbone, self.runtime, self.title = backbone, runtime, title
 
     def __len__(self) -> int:
         return len(self.data.names)
@@ -133,7 +136,7 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         epoch, index = place
         image = self.data[self.data.names[index]]
         labels = self.masks[image.name].labels
-        with self.runtime.seeded(STAGE, "view", epoch, image.name):
+        with self.runtime.seeded(self.title, "view", epoch, image.name):
             window = random_window(image.size, self.settings.long_side, self.settings.crop)
             pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
         cut = cut_window(labels[None].int(), window, fill=IGNORE, nearest=True)[0]
@@ -160,6 +163,7 @@ def learn_masks(
     *,
     runtime: Runtime,
     store: CheckpointStore | None = None,
+    title: str = STAGE,
 ) -> Fitted:
     """Train a segmenter in place on any label maps.
 
@@ -170,21 +174,56 @@ def learn_masks(
         settings: how.
         runtime: where.
         store: keeps checkpoints.
+        title: beside the progress bar, and part of the seed.
     """
-    views = LabelledViews(data, masks, settings, net.backbone, runtime)
-    batches, steps = epoch_batches(views, collate_labelled, settings, runtime, STAGE)
+    views = LabelledViews(data, masks, settings, net.backbone, runtime=runtime, title=title)
+    batches, steps = epoch_batches(views, collate_labelled, settings, runtime, title)
 
     def loss(model: nn.Module, batch: LabelledBatch) -> dict[str, Tensor]:
         logits = model(batch.pixels.to(runtime.device, memory_format=torch.channels_last))
         return {"labels": label_loss(logits, batch.labels.to(runtime.device))}
 
-    return fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=store)
+    return fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=store)
+
+
+def image_probabilities(pixels: Tensor, net: Segmenter, settings: SegmentSettings, runtime: Runtime) -> Tensor:
+    """What the segmenter thinks of one image, no tags needed; call inside ``runtime.inference(net)``.
+
+    The image and its mirror image are averaged.
+
+    Args:
+        pixels: (3, H, W) uint8.
+        net: trained.
+        settings: how it was trained.
+        runtime: where.
+
+    Returns:
+        (1 + C, h, w) float32 probabilities, at the image's size or shrunk to `settings.max_side`.
+    """
+    small = resize_image(pixels, limit_long_side((int(pixels.shape[-2]), int(pixels.shape[-1])), settings.max_side))
+    view = normalise(small, net.backbone.mean, net.backbone.std)
+    both = torch.stack([view, view.flip(-1)]).to(runtime.device, memory_format=torch.channels_last)
+    logits: Tensor = net(both)
+    probabilities = logits.float().softmax(dim=1)
+    return ((probabilities[0] + probabilities[1].flip(-1)) / 2).cpu()
+
+
+def mask_of(name: str, probabilities: Tensor, size: tuple[int, int]) -> PseudoMask:
+    """The most probable labels at the size of the image.
+
+    Args:
+        name: of the image.
+        probabilities: (1 + C, h, w).
+        size: (height, width) of the image.
+    """
+    if tuple(probabilities.shape[-2:]) != size:
+        probabilities = F.interpolate(probabilities[None], size, mode="bilinear", align_corners=False)[0]
+    confidence, channels = probabilities.max(dim=0)
+    return PseudoMask(name, labels_from_channels(channels), confidence.clamp(0, 1))
 
 
 def predict_mask(name: str, pixels: Tensor, net: Segmenter, settings: SegmentSettings, runtime: Runtime) -> PseudoMask:
-    """The segmenter's mask of one image, no tags needed; call inside ``runtime.inference(net)``.
-
-    The image and its mirror image are averaged.
+    """The segmenter's mask of one image: `image_probabilities`, then `mask_of`.
 
     Args:
         name: of the image.
@@ -193,18 +232,8 @@ def predict_mask(name: str, pixels: Tensor, net: Segmenter, settings: SegmentSet
         settings: how it was trained.
         runtime: where.
     """
-    full = (int(pixels.shape[-2]), int(pixels.shape[-1]))
-    small = resize_image(pixels, limit_long_side(full, settings.max_side))
-    view = normalise(small, net.backbone.mean, net.backbone.std)
-    both = torch.stack([view, view.flip(-1)]).to(runtime.device, memory_format=torch.channels_last)
-    upright, mirrored = net(both).float().softmax(dim=1)
-    probabilities = ((upright + mirrored.flip(-1)) / 2).cpu()
-    if tuple(probabilities.shape[-2:]) != full:
-        probabilities = torch.nn.functional.interpolate(
-            probabilities[None], full, mode="bilinear", align_corners=False
-        )[0]
-    confidence, channels = probabilities.max(dim=0)
-    return PseudoMask(name, labels_from_channels(channels), confidence.clamp(0, 1))
+    size = int(pixels.shape[-2]), int(pixels.shape[-1])
+    return mask_of(name, image_probabilities(pixels, net, settings, runtime), size)
 
 
 def train_segmenter(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
+from tag2mask.data.rounds import REFINE, Round, finished_rounds
 from tag2mask.evaluation import Confusion, ScoreRow, ScoreTable, ThresholdSweep, decided_share
 from tag2mask.progress import track
+from tag2mask.records import IGNORE, PseudoMask
+from tag2mask.round_table import RoundScore, RoundTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -40,42 +44,79 @@ def score_run(run: RunFolder, data: TagDataset) -> ScoreTable:
         )
     known = {*data.names, *data.val_names}
     truth = _Truths(data)
-    train = [name for name in run.names() if name in known and truth.has(name)]
-    val = [name for name in run.names("val") if name in known and truth.has(name)]
-    classes = len(data.class_names)
-    rows = [row for row in (_cam_row(run, train, truth, classes),) if row is not None]
-
-    def add(
-        key: str,
-        title: str,
-        names: Sequence[str],
-        labels: Callable[[str], Tensor],
-        there: Callable[[str], bool],
-        *,
-        note: str = "",
-    ) -> None:
-        if names and all(there(name) for name in names):
-            total = Confusion.empty(classes)
-            for name in track(names, f"scoring {title}"):
-                total += Confusion.of(truth[name], labels(name), classes)
-            rows.append(ScoreRow(key, title, total, note))
-
+    train, val = ([name for name in run.names(s) if name in known and truth.has(name)] for s in ("train", "val"))
     seeded, walked = run.chosen("03_seed"), run.chosen("05_walk")
-    note = f"alpha {seeded['alpha_object']:g}" if seeded else ""
-    add("cam_crf", "CAM + CRF", train, lambda name: run.cam_crf[name], lambda name: name in run.cam_crf, note=note)
-    rows += [row for row in (_seed_row(run, train, truth, classes),) if row is not None]
-    note = "alpha {alpha:g}, beta {beta:g}, t {steps}".format(**walked) if walked else ""
-    add("walk", "walk", train, lambda name: run.walks[name], lambda name: name in run.walks, note=note)
-    add("walk_crf", "walk + CRF", train, lambda name: run.masks[name].labels, lambda name: name in run.masks)
-    for split, names in (("train", train), ("val", val)):
-        add(
-            f"segmenter_{split}",
-            f"segmenter, {split}",
-            names,
-            lambda name: run.predictions[name].labels,
-            lambda name: name in run.predictions,
-        )
-    return ScoreTable(data.class_names, tuple(rows))
+    crf_note = f"alpha {seeded['alpha_object']:g}" if seeded else ""
+    walk_note = "alpha {alpha:g}, beta {beta:g}, t {steps}".format(**walked) if walked else ""
+    rows = [
+        _cam_row(run, train, truth),
+        _mask_row("cam_crf", "CAM + CRF", train, run.cam_crf, truth, note=crf_note),
+        _seed_row(run, train, truth),
+        _mask_row("walk", "walk", train, run.walks, truth, note=walk_note),
+        _mask_row("walk_crf", "walk + CRF", train, run.masks, truth),
+        _mask_row("segmenter_train", "segmenter, train", train, run.predictions, truth),
+        _mask_row("segmenter_val", "segmenter, val", val, run.predictions, truth),
+    ]
+    return ScoreTable(data.class_names, tuple(row for row in rows if row is not None))
+
+
+def score_rounds(run: RunFolder, data: TagDataset) -> RoundTable:
+    """Score every finished EM round.
+
+    Args:
+        run: the run folder.
+        data: images; ground-truth masks are used where there are any, and only for this.
+
+    Returns:
+        One row per round; none without rounds. Without truth only agreement, coverage, energies and seconds are known.
+
+    Raises:
+        ValueError: if a mask of a finished round has been deleted, or true masks do not fit the images.
+    """
+    truth = _Truths(data)
+    rounds = [Round(run, number) for number in range(1, finished_rounds(run) + 1)]
+    return RoundTable(tuple(_score_round(this, data, truth) for this in rounds))
+
+
+def _score_round(this: Round, data: TagDataset, truth: _Truths) -> RoundScore:
+    this.check_whole(masks_only=True)
+    known = {*data.names, *data.val_names}
+    train = [name for name in this.run.names() if name in known]
+    val = [name for name in this.run.names("val") if name in known and truth.has(name)]
+    classes = truth.classes
+    totals = {key: Confusion.empty(classes) for key in ("unary", "refined", "mined", "val", "refined_val")}
+    agreeing = covered = pixels = 0
+    for name in track(train, f"scoring round {this.number}"):
+        unary, refined, mined = this.unary[name], this.masks[name].labels, this.mined[name].labels
+        sure = mined != IGNORE
+        covered += int(sure.sum())
+        pixels += sure.numel()
+        agreeing += int((sure & (unary == mined) & (refined == mined)).sum())
+        if truth.has(name):
+            true = truth[name]
+            totals["unary"] += Confusion.of(true, unary, classes)
+            totals["refined"] += Confusion.of(true, refined, classes)
+            totals["mined"] += Confusion.of(true, mined, classes, decided_only=True)
+    for name in track(val, f"scoring round {this.number}, held-out"):
+        totals["val"] += Confusion.of(truth[name], this.unary[name], classes)
+        totals["refined_val"] += Confusion.of(truth[name], this.masks[name].labels, classes)
+    summaries = this.summaries()
+    energy = summaries[REFINE]["energy"]
+    return RoundScore(
+        number=this.number,
+        unary_train=totals["unary"].mean_iou(),
+        refined_train=totals["refined"].mean_iou(),
+        unary_val=totals["val"].mean_iou(),
+        refined_val=totals["refined_val"].mean_iou(),
+        coverage=covered / max(1, pixels),
+        precision=float(totals["mined"].precision().nanmean()),
+        unary_precision=float(totals["unary"].precision().nanmean()),
+        agreement=agreeing / covered if covered else math.nan,
+        energy=float(energy["unary"]),
+        energy_mined=float(energy["mined"]),
+        energy_refined=float(energy["refined"]),
+        seconds=sum(float(summary["seconds"]) for summary in summaries.values()),
+    )
 
 
 class _Truths:
@@ -83,6 +124,7 @@ class _Truths:
 
     def __init__(self, data: TagDataset) -> None:
         self._data = data
+        self.classes = len(data.class_names)
         self._there: dict[str, bool] = {}
 
     def has(self, name: str) -> bool:
@@ -97,10 +139,29 @@ class _Truths:
         return mask
 
 
-def _cam_row(run: RunFolder, names: Sequence[str], truth: _Truths, classes: int) -> ScoreRow | None:
+def _mask_row(
+    key: str,
+    title: str,
+    names: Sequence[str],
+    masks: Mapping[str, Tensor | PseudoMask],
+    truth: _Truths,
+    *,
+    note: str = "",
+) -> ScoreRow | None:
+    """None if a mask is not there."""
+    if not names or any(name not in masks for name in names):
+        return None
+    total = Confusion.empty(truth.classes)
+    for name in track(names, f"scoring {title}"):
+        made = masks[name]
+        total += Confusion.of(truth[name], made.labels if isinstance(made, PseudoMask) else made, truth.classes)
+    return ScoreRow(key, title, total, note)
+
+
+def _cam_row(run: RunFolder, names: Sequence[str], truth: _Truths) -> ScoreRow | None:
     if not names or any(name not in run.cams for name in names):
         return None
-    sweep = ThresholdSweep(classes, torch.cat([torch.arange(0, 0.1, 0.01), torch.arange(0.1, 1.001, 0.02)]))
+    sweep = ThresholdSweep(truth.classes, torch.cat([torch.arange(0, 0.1, 0.01), torch.arange(0.1, 1.001, 0.02)]))
     for name in track(names, "scoring CAM"):
         cams = run.cams[name]
         mask = truth[name]
@@ -113,12 +174,12 @@ def _cam_row(run: RunFolder, names: Sequence[str], truth: _Truths, classes: int)
     return ScoreRow("cam", "CAM", confusion, f"best constant background {constant:.2f}")
 
 
-def _seed_row(run: RunFolder, names: Sequence[str], truth: _Truths, classes: int) -> ScoreRow | None:
+def _seed_row(run: RunFolder, names: Sequence[str], truth: _Truths) -> ScoreRow | None:
     if not names or any(name not in run.seeds for name in names):
         return None
-    total = Confusion.empty(classes)
+    total = Confusion.empty(truth.classes)
     for name in track(names, "scoring seeds"):
-        total += Confusion.of(truth[name], run.seeds[name].labels, classes, decided_only=True)
+        total += Confusion.of(truth[name], run.seeds[name].labels, truth.classes, decided_only=True)
     covered = decided_share(run.seeds[name].labels for name in names)
     chosen = run.chosen("03_seed")
     note = "alpha {alpha_object:g} / {alpha_background:g}".format(**chosen) if chosen else ""

@@ -1,0 +1,163 @@
+"""IAL's rounds on finished runs: the laws of the method, AffinityNet iterated alike, and what each part is worth.
+
+    python benchmarks/rounds.py runs/demo_seeds/1 runs/demo_seeds/2 [--rounds 5] [--no-control] [--ablate]
+
+RUN must be finished and have masks. IAL's rounds go to RUN_ial. The control goes to RUN_iterated: in every round the
+segmenter's probabilities take the place of the activation maps, and seeds, AffinityNet, walk and segmenter follow. The
+last column pair is the AffinityNet run's own segmenter, trained for as many steps as the unary network in all rounds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tag2mask import IALSettings, open_folder, run_ial
+from tag2mask.data.artefacts import write_cams
+from tag2mask.data.store import RunFolder
+from tag2mask.evaluation import Confusion
+from tag2mask.ops.cam import normalise_maps
+from tag2mask.pipelines.affinitynet import settings_of
+from tag2mask.pipelines.ial import RoundSettings
+from tag2mask.records import Cams
+from tag2mask.stages.choosing import MaskJudge
+from tag2mask.stages.em_estimate import soft_mask
+from tag2mask.stages.s1_classify import train_classifier
+from tag2mask.stages.s3_seed import make_seeds
+from tag2mask.stages.s4_affinity import train_affinity
+from tag2mask.stages.s5_walk import walk_masks
+from tag2mask.stages.s6_segment import build_segmenter, image_probabilities, learn_masks, mask_of
+from tag2mask.stages.score import score_rounds
+from tag2mask.training import Runtime
+
+if TYPE_CHECKING:
+    from tag2mask.data.dataset import TagDataset
+    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.pipelines.affinitynet import AffinityNetSettings
+    from tag2mask.stages.s6_segment import SegmentSettings
+
+ABLATIONS = {
+    "all of it": {},
+    "no mining": {"mine": {"enabled": False}},
+    "no smoothness": {"pairwise": {"smoothness": 0.0}},
+    "no pairwise network": {"pairwise": {"enabled": False}},
+    "max, not gated": {"pairwise": {"merge": "max"}},
+}
+
+
+def open_run(path: Path) -> tuple[RunFolder, TagDataset, Runtime]:
+    """A finished run, its images, and the runtime it was made with."""
+    run = RunFolder.existing(path)
+    record = run.record()
+    source = record["source"]
+    data = open_folder(source["path"], val_fraction=source["val_fraction"], seed=source["seed"])
+    return run, data, Runtime(seed=record["seed"])
+
+
+def held_out(net: Segmenter, data: TagDataset, settings: SegmentSettings, runtime: Runtime) -> float:
+    """Mean IoU of a segmenter on the held-out images, in percent."""
+    total = Confusion.empty(len(data.class_names))
+    with runtime.inference(net):
+        for name in data.val_names:
+            image = data[name]
+            found = mask_of(name, image_probabilities(image.pixels, net, settings, runtime), image.size)
+            total += Confusion.of(data.mask(name), found.labels, len(data.class_names))
+    return 100 * total.mean_iou()
+
+
+def on_training_images(labels: dict[str, object], data: TagDataset) -> float:
+    """Mean IoU of labels of the training images, in percent."""
+    total = Confusion.empty(len(data.class_names))
+    for name in data.names:
+        total += Confusion.of(data.mask(name), labels[name], len(data.class_names))
+    return 100 * total.mean_iou()
+
+
+def iterate_affinitynet(
+    run: RunFolder, data: TagDataset, settings: AffinityNetSettings, rounds: int, runtime: Runtime
+) -> list[tuple[float, float]]:
+    """AffinityNet in the place of mining and propagation: held-out and training mean IoU of every round."""
+    base = run.path.parent / f"{run.path.name}_iterated"
+    rows = []
+    masks = run.seeds
+    net = None
+    classifier = train_classifier(data, run, settings.classify, runtime=runtime)
+    judge = MaskJudge(classifier, settings.crf, runtime, settings.localize.max_side)
+    for number in range(1, rounds + 1):
+        folder = RunFolder(base / str(number))
+        shutil.copy(run.path / "run.json", folder.path / "run.json")
+        shutil.copytree(run.path / "01_classify", folder.path / "01_classify", dirs_exist_ok=True)
+        weights = None if net is None else net.state_dict()
+        net = build_segmenter(settings.segment, len(data.class_names), run, runtime)
+        if weights is not None:
+            net.load_state_dict(weights)
+        learn_masks(net, data, masks, settings.segment, runtime=runtime, title=f"iterated {number}")
+        stage = folder.open_stage("02_localize", settings.localize, after=("01_classify",))
+        with runtime.inference(net):
+            for name in data.names:
+                image = data[name]
+                soft = soft_mask(image, image_probabilities(image.pixels, net, settings.segment, runtime), 2)
+                maps = Cams(name, soft.class_ids, normalise_maps(soft.probabilities[1:]), image.size)
+                write_cams(stage.file(f"maps/{name}", ".npz"), maps)
+        stage.finish("alpha_u in the place of activation maps", items=len(data.names))
+        scores = make_seeds(data, folder.cams, folder, settings.seed, crf=settings.crf, judge=judge)
+        affinity_net = train_affinity(data, scores, folder, settings.affinity, runtime=runtime)
+        masks = walk_masks(
+            data,
+            folder.cams,
+            affinity_net,
+            folder,
+            settings.walk,
+            affinity=settings.affinity,
+            crf=settings.crf,
+            runtime=runtime,
+            judge=judge,
+        )
+        labels = {name: masks[name].labels for name in data.names}
+        rows.append((held_out(net, data, settings.segment, runtime), on_training_images(labels, data)))
+        print(f"AffinityNet iterated, round {number}: val {rows[-1][0]:.1f}, masks {rows[-1][1]:.1f}", flush=True)
+    return rows
+
+
+def as_many_steps(run: RunFolder, data: TagDataset, settings: SegmentSettings, rounds: int, runtime: Runtime) -> float:
+    """The AffinityNet run's segmenter trained for as many steps as all rounds together: held-out mean IoU."""
+    longer = replace(settings, epochs=settings.epochs * rounds)
+    net = build_segmenter(longer, len(data.class_names), run, runtime)
+    learn_masks(net, data, run.masks, longer, runtime=runtime)
+    return held_out(net, data, longer, runtime)
+
+
+def changed(settings: IALSettings, changes: dict[str, dict[str, object]]) -> IALSettings:
+    """Settings with some fields replaced."""
+    return replace(settings, **{part: replace(getattr(settings, part), **some) for part, some in changes.items()})
+
+
+def main(
+    runs: list[Path],
+    rounds: Annotated[int, typer.Option(help="How many.")] = 5,
+    control: Annotated[bool, typer.Option(help="AffinityNet iterated, and its segmenter for as many steps.")] = True,
+    ablate: Annotated[bool, typer.Option(help="Leave out one part after the other.")] = False,
+) -> None:
+    for path in runs:
+        run, data, runtime = open_run(path)
+        settings = replace(IALSettings.quick_for(data), rounds=RoundSettings(count=rounds))
+        for name, changes in ABLATIONS.items() if ablate else [("all of it", {})]:
+            started = time.monotonic()
+            out = run.path.parent / f"{run.path.name}_ial{'' if not changes else '_' + name.replace(' ', '_')}"
+            made = run_ial(data, out, changed(settings, changes), start=run, runtime=runtime)
+            print(f"{path}, {name}: {(time.monotonic() - started) / 60:.1f} minutes")
+            print(score_rounds(made, data).table(), flush=True)
+        if control:
+            of_run = settings_of(run)
+            longer = as_many_steps(run, data, of_run.segment, rounds, runtime)
+            print(f"the run's segmenter, trained for the steps of {rounds} rounds: val {longer:.1f}", flush=True)
+            iterate_affinitynet(run, data, of_run, rounds, runtime)
+
+
+if __name__ == "__main__":
+    typer.run(main)

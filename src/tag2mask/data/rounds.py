@@ -1,0 +1,207 @@
+"""The EM rounds of a run: where their artefacts lie, how far they are, and with which settings they were made."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tag2mask.data.artefacts import read_labels, read_soft_mask, read_unit
+from tag2mask.data.stage_folder import load_weights_file, state_of
+from tag2mask.data.store import ROUND_STAGES, Artefacts
+from tag2mask.records import PseudoMask, Seeds, SoftMask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from _typeshed import DataclassInstance
+    from torch import Tensor
+
+    from tag2mask.data.stage_folder import StageFolder
+    from tag2mask.data.store import RunFolder
+
+UNARY, ESTIMATE, MINE, PAIRWISE, REFINE = ROUND_STAGES
+
+TALLY_SECONDS = 20.0
+"""The numbers of a stage's images are kept so often; a stop loses those of the last seconds."""
+
+Record = TypeVar("Record")
+Settings = TypeVar("Settings", bound="DataclassInstance")
+
+
+class Round:
+    """One EM round of a run.
+
+    Args:
+        run: the run folder.
+        number: 1, 2, ...
+        start: the run with the classifier and the seeds; None: the same run.
+    """
+
+    def __init__(self, run: RunFolder, number: int, start: RunFolder | None = None) -> None:
+        self.run, self.number, self.start = run, number, start or run
+        self.folder = f"em/round_{number}"
+        self.path = run.path / self.folder
+
+    @property
+    def finished(self) -> bool:
+        """Whether every stage is complete, and made from what the round's other stages hold now.
+
+        A round that was begun anew with other settings and then stopped is not: it is half of the old ones.
+        """
+        states = [(stage, state_of(self.path / stage)) for stage in ROUND_STAGES]
+        # Without a pairwise network there is no such stage.
+        needed = [state for stage, state in states if state or stage != PAIRWISE]
+        return all(state.get("finished", False) and self._is_current(state) for state in needed)
+
+    def _is_current(self, state: dict[str, Any]) -> bool:
+        after = {stage: key for stage, key in state["after"].items() if stage.startswith("em/round_")}
+        return all(state_of(self.run.path / stage).get("key", "") == key for stage, key in after.items())
+
+    def of_start(self, stage: str) -> str:
+        """A stage of the start as seen from the run: in the same folder, or in one beside it."""
+        start, run = self.start.path.resolve(), self.run.path.resolve()
+        return stage if start == run else os.path.relpath(start / stage, run)
+
+    def summaries(self) -> dict[str, dict[str, Any]]:
+        """Of every finished stage, what it told at its end: seconds, items, line, curves, energy."""
+        states = {name: state_of(self.path / name) for name in ROUND_STAGES}
+        return {name: state["summary"] for name, state in states.items() if state.get("finished")}
+
+    def settings(self, stage: str, kind: type[Settings]) -> Settings:
+        """The settings that a stage was made with, which ``run.json`` may have newer ones of.
+
+        Args:
+            stage: one that was begun.
+            kind: their class.
+        """
+        kept: dict[str, Any] = state_of(self.path / stage)["settings"]
+        fields = {name: value for name, value in kept.items() if name in kind.__dataclass_fields__}
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+    def weights(self, stage: str) -> dict[str, Tensor]:
+        """The trained weights of one of its stages.
+
+        Raises:
+            ValueError: if the file is missing or damaged.
+        """
+        return load_weights_file(self.path / stage / "weights.safetensors")
+
+    @property
+    def soft(self) -> Artefacts[SoftMask]:
+        """alpha_u of the training images."""
+        return self._artefacts(f"{ESTIMATE}/soft", ".npz", read_soft_mask)
+
+    @property
+    def unary(self) -> Artefacts[Tensor]:
+        """The unary network's labels, (H, W) int64: of training images among their tags, of held-out ones among all."""
+        return self._artefacts(f"{ESTIMATE}/masks", ".png", lambda path, _: read_labels(path), held_out=True)
+
+    @property
+    def mined(self) -> Artefacts[Seeds]:
+        """Labels of the confident regions of the training images."""
+        return self._artefacts(f"{MINE}/mined", ".png", lambda path, name: Seeds(name, read_labels(path)))
+
+    @property
+    def refined_soft(self) -> Artefacts[SoftMask]:
+        """alpha_p of the training images."""
+        return self._artefacts(f"{REFINE}/soft", ".npz", read_soft_mask)
+
+    @property
+    def confidence(self) -> Artefacts[Tensor]:
+        """Probability of the labels of `masks`, (H, W) float32 in [0, 1]."""
+        return self._artefacts(f"{REFINE}/confidence", ".png", lambda path, _: read_unit(path), held_out=True)
+
+    @property
+    def masks(self) -> Artefacts[PseudoMask]:
+        """The masks of alpha_p; those of training images teach the next round."""
+
+        def read(path: Path, name: str) -> PseudoMask:
+            return PseudoMask(name, read_labels(path), self.confidence[name])
+
+        return self._artefacts(f"{REFINE}/masks", ".png", read, held_out=True)
+
+    def check_whole(self, *, masks_only: bool = False) -> None:
+        """Require that nothing of a finished stage has been deleted.
+
+        Args:
+            masks_only: only what scores and pictures are made of; not the weights and the probabilities.
+
+        Raises:
+            ValueError: naming the missing file, and what to do.
+        """
+        made: dict[str, list[Artefacts[Any]]] = {
+            ESTIMATE: [self.unary] if masks_only else [self.unary, self.soft],
+            MINE: [self.mined],
+            REFINE: [self.masks, self.confidence, *([] if masks_only else [self.refined_soft])],
+        }
+        for stage in self.summaries():
+            files = [found.path_of(name) for found in made.get(stage, []) for name in found]
+            if stage in {UNARY, PAIRWISE} and not masks_only:
+                files.append(self.path / stage / "weights.safetensors")
+            if missing := [file for file in files if not file.is_file()]:
+                raise ValueError(
+                    f"{missing[0]}: expected a file of a finished stage, found nothing ({len(missing)} missing). "
+                    f"Delete {self.path / stage} and run again: the stage will be made anew."
+                )
+
+    def _artefacts(
+        self, place: str, suffix: str, read: Callable[[Path, str], Record], *, held_out: bool = False
+    ) -> Artefacts[Record]:
+        def names() -> tuple[str, ...]:
+            return self.run.names() + (self.run.names("val") if held_out else ())
+
+        def path_of(name: str) -> Path:
+            return self.path / place / f"{name}{suffix}"
+
+        return Artefacts(names, lambda name: read(path_of(name), name), path_of)
+
+
+def finished_rounds(run: RunFolder) -> int:
+    """How many rounds of a run are finished, counted from the first."""
+    count = 0
+    while Round(run, count + 1).finished:
+        count += 1
+    return count
+
+
+class Tally:
+    """Numbers of every image that a stage goes through; a stopped stage finds those that it kept.
+
+    Args:
+        stage: an unfinished stage; the numbers stand in its notes.
+    """
+
+    def __init__(self, stage: StageFolder) -> None:
+        self._stage = stage
+        self._kept: dict[str, dict[str, float]] = stage.notes().get("tally", {})
+        self._saved_at = time.monotonic()
+
+    def missing(self, folder: str, suffix: str, names: Sequence[str], counted: Sequence[str]) -> list[str]:
+        """The images that are not done: their file is not there, or their numbers were lost by a stop.
+
+        Args:
+            folder: of the files, below the stage's.
+            suffix: of the files.
+            names: of all images, each of which has a file.
+            counted: of the images that have numbers.
+        """
+        to_count = {name for name in counted if name not in self._kept}
+        files = {name: self._stage.file(f"{folder}/{name}", suffix) for name in names}
+        return [name for name, file in files.items() if name in to_count or not file.is_file()]
+
+    def add(self, name: str, numbers: dict[str, float]) -> None:
+        """Note the numbers of an image."""
+        self._kept[name] = numbers
+        if time.monotonic() - self._saved_at > TALLY_SECONDS:
+            self._stage.note(tally=self._kept)
+            self._saved_at = time.monotonic()
+
+    def sums(self, names: Sequence[str]) -> dict[str, float]:
+        """Every number, added up over images in the given order: a sum of floats depends on it."""
+        total: dict[str, float] = {}
+        for name in names:
+            for key, number in self._kept[name].items():
+                total[key] = total.get(key, 0) + number
+        return total

@@ -1,0 +1,298 @@
+"""IAL, iterative affinity learning, on one screen: EM rounds of two networks (Wang et al., IJCV 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from tag2mask.checks import check_choice, check_number
+from tag2mask.data.dataset import without
+from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Round
+from tag2mask.data.store import STAGES, RunFolder, plain
+from tag2mask.ops.superpixels import SuperpixelSettings
+from tag2mask.pipelines.affinitynet import AffinityNetSettings, make_start, prepare, typical_side, versions
+from tag2mask.stages.em_estimate import estimate_unary, refine_masks
+from tag2mask.stages.em_learn import learn_unary
+from tag2mask.stages.em_mine import MineSettings, mine_regions
+from tag2mask.stages.em_pairwise import PairwiseSettings, learn_pairwise
+from tag2mask.stages.em_superpixels import SUPERPIXELS, make_superpixels
+from tag2mask.stages.s6_segment import SegmentSettings
+from tag2mask.training import Runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tag2mask.data.dataset import TagDataset
+    from tag2mask.data.store import Artefacts
+    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.nets.spn import PairwiseNetwork
+    from tag2mask.records import SoftMask
+    from tag2mask.stages.s6_segment import LabelSource
+
+STARTS = {"seeds": "03_seed", "masks": "05_walk"}
+"""What round 1 learns from, and the stage that makes it."""
+
+
+@dataclass(frozen=True)
+class RoundSettings:
+    """How the rounds follow each other.
+
+    Args:
+        start: what round 1 learns from: the CAM ``seeds`` (paper), or the ``masks`` of a finished AffinityNet run.
+        count: how many rounds (paper: 5); can be raised later, finished rounds stay.
+        soft: rounds from the second on learn the probabilities alpha_p instead of their labels.
+        continued: networks go on from the weights of the round before, instead of from the start (not published).
+    """
+
+    start: Literal["seeds", "masks"] = "seeds"
+    count: int = 5
+    soft: bool = False
+    continued: bool = True
+
+    def __post_init__(self) -> None:
+        check_choice("RoundSettings.start", self.start, tuple(STARTS))
+        check_number("RoundSettings.count", self.count, 1)
+
+
+@dataclass(frozen=True)
+class IALSettings:
+    """The settings of every part of a round. The defaults suit a GPU, ImageNet weights and photographs.
+
+    Args:
+        rounds: how many, and what they learn from.
+        unary: the segmentation network.
+        superpixels: computed once, for all rounds.
+        mine: the region classifier.
+        pairwise: the spatial propagation network.
+    """
+
+    rounds: RoundSettings = field(default_factory=RoundSettings)
+    unary: SegmentSettings = field(default_factory=SegmentSettings)
+    superpixels: SuperpixelSettings = field(default_factory=SuperpixelSettings)
+    mine: MineSettings = field(default_factory=MineSettings)
+    pairwise: PairwiseSettings = field(default_factory=PairwiseSettings)
+
+    @classmethod
+    def paper(cls) -> IALSettings:
+        """What is published: five rounds from the seeds, the 80 % rule, the published propagation network."""
+        return cls(unary=SegmentSettings.paper(), pairwise=PairwiseSettings.paper())
+
+    @classmethod
+    def quick(cls, image_side: int = 320, images: int = 400) -> IALSettings:
+        """Small nets on a CPU.
+
+        Args:
+            image_side: typical long side of the images in pixels; larger ones are shrunk to it.
+            images: how many there are; small sets get more epochs.
+        """
+        return cls(
+            unary=SegmentSettings.quick(image_side, images),
+            mine=MineSettings.quick(image_side, images),
+            pairwise=PairwiseSettings.quick(image_side, images),
+        )
+
+    @classmethod
+    def quick_for(cls, data: TagDataset) -> IALSettings:
+        """`quick` with the image size and the number of images of a data set.
+
+        Args:
+            data: up to 20 of its images are decoded; those that cannot be are left out.
+        """
+        return cls.quick(max(64, min(320, typical_side(data))), len(data.names))
+
+
+@dataclass(frozen=True, eq=False)
+class RoundNetworks:
+    """The two networks that a round trained.
+
+    Args:
+        unary: the segmentation network f.
+        pairwise: the propagation network g; None if the settings do without it.
+    """
+
+    unary: Segmenter
+    pairwise: PairwiseNetwork | None
+
+
+def run_ial(
+    data: TagDataset,
+    run: str | Path | RunFolder,
+    settings: IALSettings | None = None,
+    *,
+    start: str | Path | RunFolder | None = None,
+    first: AffinityNetSettings | None = None,
+    runtime: Runtime | None = None,
+    strict: bool = False,
+    **facts: Any,
+) -> RunFolder:
+    """Two networks that teach each other, round by round, from tags or from a finished run.
+
+    Finished rounds are not run again; a killed run goes on where it stopped.
+
+    Args:
+        data: images and tags.
+        run: the run folder, or where it shall be.
+        settings: of the rounds.
+        start: a finished run with seeds (or masks); may be `run` itself. None: its first stages are run here.
+        first: settings of these first stages.
+        runtime: device, precision and seed; None: those of the start, on any device.
+        strict: an image that cannot be read is an error; otherwise it is reported and left out.
+        facts: more for ``run.json``.
+
+    Returns:
+        The run folder; `tag2mask.data.rounds.Round` finds what the rounds made.
+
+    Raises:
+        ValueError: for a start without seeds (or masks), another seed or precision in the start's own folder, a round
+            of which a file is missing, and as `run_affinitynet`.
+    """
+    settings = settings or IALSettings()
+    if start is None:
+        runtime, first = runtime or Runtime(), first or AffinityNetSettings()
+        run = run if isinstance(run, RunFolder) else RunFolder(run)
+        data = prepare(data, run, first, runtime, strict=strict, **facts)
+        make_start(data, run, first, runtime, masks=settings.rounds.start == "masks")
+        start = run
+    else:
+        start = start if isinstance(start, RunFolder) else RunFolder.existing(start)
+        runtime = runtime or runtime_of(start)
+        _check_start(start, settings.rounds)
+        data, run = _adopt(data, run, start, runtime, **facts)
+    run.write_record(ial=plain_rounds(settings))
+    make_superpixels(data, run, settings.superpixels)
+    before: RoundNetworks | None = None
+    for number in range(1, settings.rounds.count + 1):
+        made = run_round(data, Round(run, number, start), settings, before, runtime=runtime)
+        before = made if settings.rounds.continued else None
+    return run
+
+
+def run_round(
+    data: TagDataset, this: Round, settings: IALSettings, before: RoundNetworks | None, *, runtime: Runtime
+) -> RoundNetworks:
+    """One EM round: learn unary, estimate alpha_u, mine, learn pairwise, alpha_p = G alpha_u.
+
+    Args:
+        data: images and tags.
+        this: the round.
+        settings: of the rounds.
+        before: the networks of the round before, to go on from; None: start as the settings say.
+        runtime: where.
+
+    Returns:
+        The round's two networks.
+    """
+    this.check_whole()
+    masks, origin = _teacher(this, settings.rounds)
+
+    def after(stage: str, *inputs: str) -> tuple[str, ...]:
+        """What a trained stage depends on: its inputs, and where its first weights come from."""
+        weights = this.of_start("01_classify") if before is None else f"em/round_{this.number - 1}/{stage}"
+        return (*inputs, weights)
+
+    unary = learn_unary(
+        data,
+        masks,
+        this,
+        settings.unary,
+        after=after(UNARY, origin),
+        before=None if before is None else before.unary,
+        runtime=runtime,
+    )
+    estimate_unary(data, unary, this, settings.unary, stride=settings.pairwise.stride, runtime=runtime)
+    mine_regions(data, this, settings.mine, runtime=runtime)
+    pairwise = learn_pairwise(
+        data,
+        this,
+        settings.pairwise,
+        after=after(PAIRWISE, SUPERPIXELS, f"{this.folder}/{ESTIMATE}", f"{this.folder}/{MINE}"),
+        before=None if before is None else before.pairwise,
+        runtime=runtime,
+    )
+    refine_masks(data, this, unary, pairwise, settings=settings.unary, how=settings.pairwise, runtime=runtime)
+    return RoundNetworks(unary, pairwise)
+
+
+def _teacher(this: Round, rounds: RoundSettings) -> tuple[LabelSource | Artefacts[SoftMask], str]:
+    """What the unary network of a round learns: name -> labels or probabilities, and the stage that made them."""
+    if this.number == 1:
+        made = this.of_start(STARTS[rounds.start])
+        return this.start.seeds if rounds.start == "seeds" else this.start.masks, made
+    last = Round(this.run, this.number - 1, this.start)
+    return last.refined_soft if rounds.soft else last.masks, f"{last.folder}/{REFINE}"
+
+
+def plain_rounds(settings: IALSettings) -> dict[str, Any]:
+    """The settings by part, as JSON values."""
+    return {name: plain(getattr(settings, name)) for name in IALSettings.__dataclass_fields__}
+
+
+def runtime_of(run: RunFolder) -> Runtime:
+    """A runtime with the seed and the precision that a run was made with, on any device.
+
+    Args:
+        run: with its ``run.json``.
+    """
+    record = run.record()
+    return Runtime("auto", record.get("precision", "auto"), record.get("seed", 0))
+
+
+def _adopt(
+    data: TagDataset, run: str | Path | RunFolder, start: RunFolder, runtime: Runtime, **facts: Any
+) -> tuple[TagDataset, RunFolder]:
+    """Begin a run on another one's images, or go on in the same folder, whose stages all have one seed and precision.
+
+    Returns:
+        The data less the images that the start skipped, and the run.
+
+    Raises:
+        ValueError: if the images or tags are not those of the start, or the run's folder holds something else.
+    """
+    record = start.record()
+    if data.digest() != record["digest"]:
+        raise ValueError(
+            f"{start.path}: the images or tags changed since this run was made. "
+            "Run `tag2mask run` on it again first; only what depends on the change is made anew."
+        )
+    run = run if isinstance(run, RunFolder) else RunFolder(run)
+    drawn = {"seed": runtime.seed, "precision": runtime.precision}
+    if run.path.resolve() != start.path.resolve():
+        if found := [stage for stage in STAGES if stage in run.stage_summaries()]:
+            raise ValueError(
+                f"{run.path}: expected a new folder, or one with rounds only, found a run of its own ({found[0]}). "
+                "Its run.json would be overwritten; take another folder for the rounds."
+            )
+        own = {"device": str(runtime.device), "versions": versions(), "start": str(start.path.resolve())}
+        facts = {**record, **drawn, **own, **facts}
+    elif changed := [
+        f"{name} {record.get(name)} -> {value}" for name, value in drawn.items() if record.get(name) != value
+    ]:
+        raise ValueError(
+            f"{start.path}: rounds in the folder of their start have its seed and precision, got {', '.join(changed)}. "
+            "Take another folder for the rounds."
+        )
+    if facts:
+        run.write_record(**facts)
+    skipped = dict(record.get("skipped", {}))
+    return without(data, skipped) if skipped else data, run
+
+
+def _check_start(start: RunFolder, rounds: RoundSettings) -> None:
+    """Require the classifier and what round 1 learns from.
+
+    Raises:
+        ValueError: if a stage is not finished, or a file of it is missing.
+    """
+    for stage in ("01_classify", STARTS[rounds.start]):
+        if stage not in start.stage_summaries():
+            raise ValueError(
+                f"{start.path}: expected a run with finished {rounds.start} ({stage}), found none. "
+                "Finish it with `tag2mask run`, or begin from tags with `tag2mask run FOLDER --method ial`."
+            )
+    found = start.seeds if rounds.start == "seeds" else start.masks
+    missing = [name for name in found if name not in found]
+    if missing:
+        raise ValueError(
+            f"{found.path_of(missing[0])}: expected {rounds.start} of every image, found nothing "
+            f"({len(missing)} missing). Delete {start.path / STARTS[rounds.start]} and start `tag2mask run` again."
+        )

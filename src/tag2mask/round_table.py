@@ -1,0 +1,90 @@
+"""The scores of IAL's rounds: one row per round, for people and for files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tag2mask.evaluation import percent, rounded, text_columns
+
+ENERGY_DIGITS = 9
+"""Of energies in files: they are some millionths."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundScore:
+    """The score of one EM round of IAL; shares in [0, 1], NaN where there is no ground truth or nothing to count.
+
+    Args:
+        number: 1, 2, ...
+        unary_train: mean IoU of the unary network's masks (alpha_u) on training images, among their tags.
+        refined_train: mean IoU of the refined masks (alpha_p) on training images; they teach the next round.
+        unary_val: of the unary network alone on held-out images, without tags.
+        refined_val: of unary and pairwise network on held-out images, without tags.
+        coverage: share of the pixels that lie in mined, confident regions.
+        precision: mean over labels of the precision of these pixels.
+        unary_precision: the same of the unary network's masks, over all pixels.
+        agreement: share of the mined pixels whose label both networks give.
+        energy: J of alpha_u, per pixel and class.
+        energy_mined: Y^T L alpha_u with the mined labels Y.
+        energy_refined: J of alpha_p.
+        seconds: that the round took.
+    """
+
+    number: int
+    unary_train: float
+    refined_train: float
+    unary_val: float
+    refined_val: float
+    coverage: float
+    precision: float
+    unary_precision: float
+    agreement: float
+    energy: float
+    energy_mined: float
+    energy_refined: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTable:
+    """The scores of IAL's rounds.
+
+    Args:
+        rows: in their order.
+    """
+
+    rows: tuple[RoundScore, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: ``{"rounds": [{...}]}``, None where a number is missing."""
+        return {"rounds": [{"round": row.number, **_numbers(row)} for row in self.rows]}
+
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Column -> (round, value) pairs, for drawing."""
+        names = [name for name in RoundScore.__dataclass_fields__ if name not in {"number", "seconds"}]
+        return {name: [(row.number, getattr(row, name)) for row in self.rows] for name in names}
+
+    def table(self) -> str:
+        """Plain text: shares in percent, energies per million pixels and classes."""
+        heads = ["round", "alpha_u train", "alpha_p train", "alpha_u val", "alpha_p val"]
+        heads += ["mined", "precision", "of alpha_u", "agreement", "J(alpha_u)", "mined J", "J(alpha_p)", "seconds"]
+        lines = [heads]
+        for row in self.rows:
+            shares = [row.unary_train, row.refined_train, row.unary_val, row.refined_val]
+            shares += [row.coverage, row.precision, row.unary_precision, row.agreement]
+            energies = [f"{1e6 * value:.0f}" for value in (row.energy, row.energy_mined, row.energy_refined)]
+            lines.append([str(row.number), *map(percent, shares), *energies, f"{row.seconds:.0f}"])
+        return text_columns(lines)
+
+
+def _numbers(row: RoundScore) -> dict[str, float | None]:
+    """For JSON: all numbers but the round's."""
+    found: dict[str, float | None] = {}
+    for name, value in asdict(row).items():
+        if name.startswith("energy"):
+            found[name] = None if math.isnan(value) else round(value, ENERGY_DIGITS)
+        elif name != "number":
+            found[name] = rounded(value)
+    return found

@@ -1,0 +1,154 @@
+"""IAL, M-step: masks of a round -> unary network (Wang et al., IJCV 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset
+
+from tag2mask.checks import check_shape
+from tag2mask.data.rounds import UNARY
+from tag2mask.data.transforms import cut_window, padded_view, random_window
+from tag2mask.ops.losses import soft_label_loss
+from tag2mask.records import SoftMask
+from tag2mask.stages.s6_segment import build_segmenter, learn_masks
+from tag2mask.training import epoch_batches, fit
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tag2mask.data.dataset import TagDataset
+    from tag2mask.data.rounds import Round
+    from tag2mask.data.store import Artefacts
+    from tag2mask.nets.backbones import Backbone
+    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.stages.s6_segment import LabelSource, SegmentSettings
+    from tag2mask.training import CheckpointStore, Fitted, Runtime
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """Stands beside the settings of a unary network that learns probabilities: they come from the same stage as labels.
+
+    Args:
+        soft: always true.
+    """
+
+    soft: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftBatch:
+    """What the unary network trains on with soft targets.
+
+    Args:
+        pixels: (B, 3, H, W) float32, normalised.
+        targets: (B, 1 + C, H, W) probabilities; all 0 outside of the images.
+    """
+
+    pixels: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        check_shape("targets", self.targets, "B channels H W", **check_shape("pixels", self.pixels, "B 3 H W"))
+
+
+class SoftViews(Dataset["tuple[Tensor, Tensor]"]):
+    """Random views of images and of their soft masks, looked up by (epoch, index)."""
+
+    def __init__(
+        self,
+        data: TagDataset,
+        masks: Artefacts[SoftMask],
+        settings: SegmentSettings,
+        *,
+        backbone: Backbone,
+        runtime: Runtime,
+        title: str,
+    ) -> None:
+        self.data, self.masks, self.settings = data, masks, settings
+        self.backbone, self.runtime, self.title = backbone, runtime, title
+
+    def __len__(self) -> int:
+        return len(self.data.names)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, index = place
+        image = self.data[self.data.names[index]]
+        soft = self.masks[image.name].spread(len(self.data.class_names))
+        with self.runtime.seeded(self.title, "view", epoch, image.name):
+            window = random_window(image.size, self.settings.long_side, self.settings.crop)
+            pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
+        whole = F.interpolate(soft[None], image.size, mode="bilinear", align_corners=False)[0]
+        return pixels, cut_window(whole, window, fill=0)
+
+
+def collate_soft(items: list[tuple[Tensor, Tensor]]) -> SoftBatch:
+    """Stack views into a batch."""
+    pixels, targets = zip(*items, strict=True)
+    return SoftBatch(torch.stack(pixels), torch.stack(targets))
+
+
+def learn_unary(
+    data: TagDataset,
+    masks: LabelSource | Artefacts[SoftMask],
+    this: Round,
+    settings: SegmentSettings,
+    *,
+    after: tuple[str, ...],
+    before: Segmenter | None,
+    runtime: Runtime,
+) -> Segmenter:
+    """Train the unary network on the masks of the round, or load it if this was done before.
+
+    Args:
+        data: images.
+        masks: name -> labels, or soft masks.
+        this: the round; the weights go there.
+        settings: how.
+        after: the stages that the masks and the first weights come from.
+        before: the unary network of the round before, to go on from; None: start as `settings` says.
+        runtime: where.
+    """
+    title, classes = f"{this.folder}/{UNARY}", len(data.class_names)
+    soft = isinstance(masks[data.names[0]], SoftMask)
+    stage = this.run.open_stage(title, (settings, SoftTargets()) if soft else settings, after=after)
+    if stage.finished:
+        net = build_segmenter(settings, classes, None, runtime)
+        net.load_state_dict(stage.load_weights())
+        return net
+    net = build_segmenter(settings, classes, this.start if before is None else None, runtime)
+    if before is not None:
+        net.load_state_dict(before.state_dict())
+    learn = _learn_soft if soft else learn_masks
+    fitted = learn(net, data, cast("Any", masks), settings, runtime=runtime, store=stage, title=title)
+    stage.save_weights(net.state_dict())
+    stage.finish(
+        f"{settings.backbone}, {settings.epochs} epochs, loss {fitted.history['loss'][-1][1]:.4f}",
+        items=len(data.names) * settings.epochs,
+        curves=fitted.history,
+    )
+    return net
+
+
+def _learn_soft(
+    net: Segmenter,
+    data: TagDataset,
+    masks: Artefacts[SoftMask],
+    settings: SegmentSettings,
+    *,
+    runtime: Runtime,
+    store: CheckpointStore | None,
+    title: str,
+) -> Fitted:
+    views = SoftViews(data, masks, settings, backbone=net.backbone, runtime=runtime, title=title)
+    batches, steps = epoch_batches(views, collate_soft, settings, runtime, title)
+
+    def loss(model: nn.Module, batch: SoftBatch) -> dict[str, Tensor]:
+        logits = model(batch.pixels.to(runtime.device, memory_format=torch.channels_last))
+        return {"labels": soft_label_loss(logits, batch.targets.to(runtime.device))}
+
+    return fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=store)

@@ -1,0 +1,148 @@
+"""Images whose colours tell what their pixels are, and EM rounds written by hand, without any network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from tag2mask.data.artefacts import write_labels, write_regions, write_soft_mask, write_unit, write_weights
+from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Round
+from tag2mask.data.store import ROUND_STAGES, RunFolder
+from tag2mask.records import Regions, SoftMask, TaggedImage
+from tag2mask.stages.em_superpixels import SUPERPIXELS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+STRIPES = 6
+"""Vertical stripes of an image; each is a superpixel."""
+
+SHADES = torch.arange(STRIPES) * 40 + 20
+"""Red of stripe 0, 1, ...; green is 255 everywhere, so that an image can be told from what lies outside."""
+
+
+class Stripes:
+    """Images of vertical stripes, all with tag 2 of three classes; label 3 lies on the odd stripes.
+
+    Args:
+        size: (height, width).
+        names: of the images.
+    """
+
+    class_names = ("cat", "dog", "cow")
+    val_names: tuple[str, ...] = ()
+
+    def __init__(self, size: tuple[int, int] = (40, 60), names: tuple[str, ...] = ("a", "x/b")) -> None:
+        self.size, self.names = size, names
+
+    def ids(self) -> Tensor:
+        """(H, W): the stripe of every pixel."""
+        return (torch.arange(self.size[1]) * STRIPES // self.size[1]).expand(self.size).contiguous()
+
+    def labels(self) -> Tensor:
+        """(H, W): 3 on the odd stripes, else 0."""
+        return 3 * (self.ids() % 2)
+
+    def tags(self, name: str) -> Tensor:
+        return torch.tensor([False, False, True])
+
+    def __getitem__(self, name: str) -> TaggedImage:
+        red = SHADES[self.ids()]
+        pixels = torch.stack([red, torch.full_like(red, 255), torch.zeros_like(red)]).to(torch.uint8)
+        return TaggedImage(name, pixels, self.tags(name))
+
+    def mask(self, name: str) -> None:
+        return None
+
+    def has_masks(self) -> bool:
+        return False
+
+    def digest(self) -> str:
+        return f"stripes {self.size} {self.names}"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Settings of a stage that was never computed."""
+
+    value: int = 0
+    sides: tuple[int, int] = (3, 4)
+
+
+def stripes_seen(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """The stripe that each pixel of a view shows, and whether that can be told (inside, away from edges).
+
+    Args:
+        pixels: (3, H, W) float32, normalised.
+        mean: of the backbone.
+        std: of the backbone.
+    """
+    red = (pixels[0] * std[0] + mean[0]) * 255
+    stripes = ((red - 20) / 40).round().long()
+    clean = ((red - 20) / 40 - stripes).abs() < 0.05
+    return stripes, clean & inside(pixels)
+
+
+def inside(pixels: Tensor) -> Tensor:
+    """Where a normalised view shows the image: outside all channels are 0."""
+    return (pixels != 0).any(dim=0)
+
+
+def run_by_hand(path: Path, data: Stripes) -> RunFolder:
+    run = RunFolder(path)
+    run.write_record(
+        names=list(data.names),
+        val_names=list(data.val_names),
+        class_names=list(data.class_names),
+        digest=data.digest(),
+        seed=0,
+        precision="32",
+    )
+    return run
+
+
+def superpixels_by_hand(run: RunFolder, data: Stripes) -> None:
+    """Every stripe a superpixel."""
+    for name in data.names:
+        write_regions(run.path / SUPERPIXELS / "regions" / f"{name}.npz", Regions(data.ids(), STRIPES))
+
+
+def soft_by_hand(data: Stripes, name: str, stride: int = 1) -> SoftMask:
+    """Probability 0.8 of the label, at cells."""
+    maps = torch.where(data.labels() > 0, 0.8, 0.2)[None, None]
+    maps = F.avg_pool2d(maps, stride)[0]
+    return SoftMask(name, torch.tensor([2]), torch.cat([1 - maps, maps]), data.size)
+
+
+def fill_round(this: Round, data: Stripes, *, stride: int = 1) -> None:
+    """The artefacts of every stage, weights among them."""
+    for name in data.names:
+        for folder in (ESTIMATE, REFINE):
+            write_soft_mask(this.path / folder / "soft" / f"{name}.npz", soft_by_hand(data, name, stride))
+            write_labels(this.path / folder / "masks" / f"{name}.png", data.labels(), 3)
+        write_labels(this.path / MINE / "mined" / f"{name}.png", data.labels(), 3)
+        write_unit(this.path / REFINE / "confidence" / f"{name}.png", torch.full(data.size, 0.8))
+    for stage in (UNARY, PAIRWISE):
+        write_weights(this.path / stage / "weights.safetensors", {"a": torch.ones(2)})
+
+
+def finish_round(this: Round, *, value: int = 0, upto: int = 5, without: tuple[str, ...] = ()) -> None:
+    """Mark stages as finished: each is made from the one before, and round 1 from the seeds.
+
+    Args:
+        this: the round.
+        value: of the settings of every stage.
+        upto: how many of the stages.
+        without: stages that did not run.
+    """
+    before = f"em/round_{this.number - 1}/{REFINE}" if this.number > 1 else this.of_start("03_seed")
+    for name in ROUND_STAGES[:upto]:
+        if name not in without:
+            stage = this.run.open_stage(f"{this.folder}/{name}", Numbers(value), after=(before,))
+            stage.finish(name, items=2, energy={"unary": 3.0, "mined": 2.0, "refined": 1.0})
+        before = f"{this.folder}/{name}"
