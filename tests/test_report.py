@@ -12,7 +12,7 @@ import torch
 from tag2mask.data.rounds import Round
 from tag2mask.evaluation import Confusion, ScoreRow, ScoreTable
 from tag2mask.records import IGNORE, Cams, PseudoMask, Seeds, TaggedImage
-from tag2mask.report import write_report
+from tag2mask.report import _curves, write_report
 from tag2mask.stages.score import score_rounds
 
 H, W = 40, 60
@@ -321,3 +321,10 @@ def test_an_unfinished_round_is_not_shown(scenes, copied_rounds):
     page = read_page(write_report(copied_rounds, scenes, None, score_rounds(copied_rounds, scenes)))
     assert "<h2>Rounds</h2>" not in page
     assert re.findall(r'<div class="head">([^<]+)</div>', page) == ["image", "truth"]
+
+
+def test_a_loss_of_one_term_is_drawn_once():
+    alone = {"labels": [(1, 0.5), (2, 0.4)], "loss": [(1, 0.5), (2, 0.4)]}
+    assert [curve.name for curve in _curves(alone)] == ["labels"]
+    two = {"a": [(1, 0.2), (2, 0.1)], "b": [(1, 0.3), (2, 0.3)], "loss": [(1, 0.5), (2, 0.4)]}
+    assert [curve.name for curve in _curves(two)] == ["a", "b", "loss"]

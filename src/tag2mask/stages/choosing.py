@@ -7,8 +7,9 @@ Not published. Every candidate makes masks of some training images, which the de
   probability with the mask painted over, in [-1, 1];
 - is no larger than that needs: 1 - the share of the image that it covers.
 
-The candidate with the largest product of the three means wins. Each of the three alone errs on a side of its own:
-colours like the part that the classifier looks at, the classifier likes everything, size likes nothing.
+The candidate with the largest product of the three means wins, the root taken of the second: past a point the classifier
+sees a little more in ever larger masks. Each of the three alone errs on a side of its own: colours like the part that
+the classifier looks at, the classifier likes everything, size likes nothing.
 ``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
 """
 
@@ -217,7 +218,7 @@ def choose_walk(
 def _product(found: np.ndarray) -> list[float]:
     """The score of each candidate."""
     separate, evidence, share = found.T
-    return [float(value) for value in separate * evidence.clip(min=0) * (1 - share)]
+    return [float(value) for value in separate * np.sqrt(evidence.clip(min=0)) * (1 - share)]
 
 
 def _decide(title: str, columns: list[str], words: list[list[str]], found: np.ndarray) -> tuple[int, dict[str, Any]]:
