@@ -7,9 +7,9 @@ Not published. Every candidate makes masks of some training images, which the de
   probability with the mask painted over, in [-1, 1];
 - is no larger than that needs: 1 - the share of the image that it covers.
 
-The candidate with the largest product of the three means wins, the root taken of the second: past a point the classifier
-sees a little more in ever larger masks. Each of the three alone errs on a side of its own: colours like the part that
-the classifier looks at, the classifier likes everything, size likes nothing.
+The candidate with the largest product of the three means wins, the root taken of the second: past a point the
+classifier sees a little more in ever larger masks. Each of the three alone errs on a side of its own: colours like the
+part that the classifier looks at, the classifier likes everything, size likes nothing.
 ``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
 """
 
