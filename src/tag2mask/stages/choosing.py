@@ -7,9 +7,10 @@ Not published. Every candidate makes masks of some training images, which the de
   probability with the mask painted over, in [-1, 1];
 - is no larger than that needs: 1 - the share of the image that it covers.
 
-The candidate with the largest product of the three means wins, the root taken of the second: past a point the
-classifier sees a little more in ever larger masks. Each of the three alone errs on a side of its own: colours like the
-part that the classifier looks at, the classifier likes everything, size likes nothing.
+The candidate with the largest product of the three means wins. Each of the three alone errs on a side of its own:
+colours like the part that the classifier looks at, the classifier likes everything, size likes nothing. For the walk
+the root of the evidence is taken: walked masks hold the telling part anyway, and what the classifier sees grows on
+slowly with ever larger ones.
 ``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
 """
 
@@ -54,6 +55,9 @@ STEPS = (64, 256)
 
 IMAGES = 48
 """How many training images are looked at."""
+
+_SATURATION = 0.5
+"""Power of the classifier's evidence when walks are compared."""
 
 _SIDE = 160
 """Long side in pixels at which masks are made and colours compared: choosing needs no more."""
@@ -167,10 +171,10 @@ def choose_alpha(data: TagDataset, cams: Mapping[str, Cams], judge: MaskJudge) -
         return judge(data[name], [torch.cat([background_scores(maps, alpha)[None], maps]) for alpha in ALPHAS])
 
     found = np.mean(map_images(judged, names, "choosing alpha"), axis=0)
-    chosen, evidence = _decide(
-        f"Seeds: CAM + CRF on {len(names)} images", ["alpha"], [[f"{alpha:g}"] for alpha in ALPHAS], found
-    )
-    return Choice({"alpha": ALPHAS[chosen]}, _product(found)[chosen], evidence)
+    scores = _product(found)
+    words = [[f"{alpha:g}"] for alpha in ALPHAS]
+    chosen, evidence = _decide(f"Seeds: CAM + CRF on {len(names)} images", ["alpha"], words, found, scores)
+    return Choice({"alpha": ALPHAS[chosen]}, scores[chosen], evidence)
 
 
 def choose_walk(
@@ -210,20 +214,23 @@ def choose_walk(
 
     found = np.mean(map_images(judged, names, "choosing alpha, beta and t"), axis=0)
     words = [[f"{beta:g}", str(step), f"{alpha:g}"] for beta, step, alpha in candidates]
-    chosen, evidence = _decide(f"Walk: walk + CRF on {len(names)} images", ["beta", "t", "alpha"], words, found)
+    scores = _product(found, _SATURATION)
+    title = f"Walk: walk + CRF on {len(names)} images"
+    chosen, evidence = _decide(title, ["beta", "t", "alpha"], words, found, scores)
     beta, step, alpha = candidates[chosen]
-    return Choice({"alpha": alpha, "beta": beta, "steps": step}, _product(found)[chosen], evidence)
+    return Choice({"alpha": alpha, "beta": beta, "steps": step}, scores[chosen], evidence)
 
 
-def _product(found: np.ndarray) -> list[float]:
-    """The score of each candidate."""
+def _product(found: np.ndarray, power: float = 1.0) -> list[float]:
+    """The score of each candidate; `power` is that of the evidence."""
     separate, evidence, share = found.T
-    return [float(value) for value in separate * np.sqrt(evidence.clip(min=0)) * (1 - share)]
+    return [float(value) for value in separate * evidence.clip(min=0) ** power * (1 - share)]
 
 
-def _decide(title: str, columns: list[str], words: list[list[str]], found: np.ndarray) -> tuple[int, dict[str, Any]]:
+def _decide(
+    title: str, columns: list[str], words: list[list[str]], found: np.ndarray, scores: list[float]
+) -> tuple[int, dict[str, Any]]:
     """The best candidate, and the table that shows it; the table is logged, too."""
-    scores = _product(found)
     chosen = int(np.argmax(scores))
     columns = [*columns, "splits colours", "kept - left", "share of image", "score", ""]
     rows = [
