@@ -2,7 +2,8 @@
 
 import torch
 
-from tag2mask.stages.s1_classify import ClassifySettings, TaggedViews, build_classifier, crop_side, train_classifier
+from tag2mask.stages.s1_classify import ClassifySettings, TaggedViews, build_classifier, train_classifier
+from tag2mask.stages.views import crop_side
 from tiny import tiny_runtime, tiny_settings
 
 

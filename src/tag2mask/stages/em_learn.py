@@ -11,10 +11,11 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_shape
 from tag2mask.data.rounds import UNARY
-from tag2mask.data.transforms import cut_window, padded_view, random_window
+from tag2mask.data.transforms import cut_window
 from tag2mask.ops.losses import soft_label_loss
 from tag2mask.records import SoftMask
 from tag2mask.stages.s6_segment import build_segmenter, learn_masks
+from tag2mask.stages.views import random_view
 from tag2mask.training import epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -79,9 +80,7 @@ class SoftViews(Dataset["tuple[Tensor, Tensor]"]):
         epoch, index = place
         image = self.data[self.data.names[index]]
         soft = self.masks[image.name].spread(len(self.data.class_names))
-        with self.runtime.seeded(self.title, "view", epoch, image.name):
-            window = random_window(image.size, self.settings.long_side, self.settings.crop)
-            pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
+        window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.title)
         whole = F.interpolate(soft[None], image.size, mode="bilinear", align_corners=False)[0]
         return pixels, cut_window(whole, window, fill=0)
 

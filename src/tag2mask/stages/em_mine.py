@@ -20,8 +20,8 @@ from tag2mask.progress import track
 from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
 from tag2mask.stages.em_regions import RegionBatch, RegionViews, collate_regions
 from tag2mask.stages.em_superpixels import SUPERPIXELS, regions_of
-from tag2mask.stages.s1_classify import check_views, crop_side
 from tag2mask.stages.s4_affinity import load_classifier_backbone
+from tag2mask.stages.views import check_views, crop_side
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class MineSettings(Schedule):
         for name, low in (("output_stride", 1), ("hidden", 1), ("max_side", 0)):
             check_number(f"MineSettings.{name}", getattr(self, name), low)
         check_number("MineSettings.dropout", self.dropout, 0, 1)
-        check_views("MineSettings", self.long_side, self.crop, self.jitter)
+        check_views(self)
 
     @classmethod
     def quick(cls, image_side: int = 320, images: int = 400) -> MineSettings:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from tag2mask.checks import check_choice, check_number, check_shape
 from tag2mask.data.rounds import PAIRWISE
 from tag2mask.data.stage_folder import clear_stage
-from tag2mask.data.transforms import cut_window, padded_view, random_window
+from tag2mask.data.transforms import cut_window
 from tag2mask.nets.backbones import Backbone, to_channels_last
 from tag2mask.nets.spn import PairwiseNetwork
 from tag2mask.ops.losses import confident_region_loss, region_smoothness_loss
@@ -20,8 +20,8 @@ from tag2mask.ops.propagation import Merge  # noqa: TC001  (settings are read by
 from tag2mask.ops.superpixels import join_regions, resize_regions
 from tag2mask.records import IGNORE
 from tag2mask.stages.em_superpixels import regions_of
-from tag2mask.stages.s1_classify import check_views, crop_side
 from tag2mask.stages.s4_affinity import load_classifier_backbone
+from tag2mask.stages.views import check_views, crop_side, random_view
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class PairwiseSettings(Schedule):
             check_number(f"PairwiseSettings.{name}", getattr(self, name), low)
         check_number("PairwiseSettings.smoothness", self.smoothness, 0)
         check_number("PairwiseSettings.max_side", self.max_side, 0)
-        check_views("PairwiseSettings", self.long_side, self.crop, self.jitter)
+        check_views(self)
         if self.crop % self.stride:
             raise ValueError(
                 f"PairwiseSettings.crop: expected a multiple of the stride {self.stride}, got {self.crop!r}."
@@ -160,9 +160,9 @@ class PairwiseViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor, int]"]):
         epoch, index = place
         image = self.data[self.data.names[index]]
         regions = regions_of(self.this.run, image.name)
-        with self.runtime.seeded(self.this.folder, PAIRWISE, "view", epoch, image.name):
-            window = random_window(image.size, self.settings.long_side, self.settings.crop)
-            pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
+        window, pixels = random_view(
+            image, epoch, self.settings, self.backbone, self.runtime, self.this.folder, PAIRWISE
+        )
         labels = self._cells(self.this.mined[image.name].labels, window, fill=IGNORE)
         ids = self._cells(regions.ids, window, fill=-1)
         return pixels, self._probabilities(image, window), labels, ids, regions.count

@@ -10,11 +10,12 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_shape
 from tag2mask.data.rounds import MINE
-from tag2mask.data.transforms import cut_window, padded_view, random_window
+from tag2mask.data.transforms import cut_window
 from tag2mask.ops.mining import allowed_labels
 from tag2mask.ops.superpixels import join_regions, region_sizes
 from tag2mask.records import IGNORE
 from tag2mask.stages.em_superpixels import regions_of
+from tag2mask.stages.views import random_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,9 +74,7 @@ class RegionViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor]"]):
         epoch, index = place
         image = self.data[self.data.names[index]]
         regions = regions_of(self.this.run, image.name)
-        with self.runtime.seeded(self.this.folder, MINE, "view", epoch, image.name):
-            window = random_window(image.size, self.settings.long_side, self.settings.crop)
-            pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
+        window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.this.folder, MINE)
         ids = cut_window(regions.ids[None].int(), window, fill=-1, nearest=True)[0].long()
         seen = region_sizes(ids, regions.count) > 0
         labels = torch.where(seen, self.samples[image.name], IGNORE)

@@ -10,12 +10,13 @@ import torch
 from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
-from tag2mask.data.transforms import limit_long_side, normalise, padded_view, random_window, resize_image
+from tag2mask.data.transforms import limit_long_side, normalise, resize_image
 from tag2mask.nets.backbones import Backbone, to_channels_last
 from tag2mask.nets.classifier import CamClassifier
 from tag2mask.ops.losses import tag_loss
 from tag2mask.ops.ranking import mean_average_precision
 from tag2mask.records import TaggedBatch
+from tag2mask.stages.views import check_views, crop_side, random_view
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class ClassifySettings(Schedule):
         super().__post_init__()
         check_number("ClassifySettings.output_stride", self.output_stride, 1)
         check_number("ClassifySettings.dropout", self.dropout, 0, 1)
-        check_views("ClassifySettings", self.long_side, self.crop, self.jitter)
+        check_views(self)
 
     @classmethod
     def paper(cls) -> ClassifySettings:
@@ -91,37 +92,6 @@ class ClassifySettings(Schedule):
         )
 
 
-def check_views(name: str, long_side: tuple[int, int], crop: int, jitter: tuple[float, ...]) -> None:
-    """Require that training views can be cut like this.
-
-    Args:
-        name: of the settings class, for the message.
-        long_side: smallest and largest long side.
-        crop: side of a view.
-        jitter: brightness, contrast, saturation, hue.
-
-    Raises:
-        ValueError: if a number is out of range.
-    """
-    check_number(f"{name}.long_side, the smallest", long_side[0], 1)
-    check_number(f"{name}.long_side, the largest", long_side[1], long_side[0])
-    check_number(f"{name}.crop", crop, 1)
-    check_jitter(name, jitter)
-
-
-def check_jitter(name: str, jitter: tuple[float, ...]) -> None:
-    """Require amounts of 0 or more, and of hue at most half a turn."""
-    for amount in jitter:
-        check_number(f"{name}.jitter", amount, 0)
-    if jitter[-1] > 0.5:
-        raise ValueError(f"{name}.jitter: expected a hue of at most 0.5, half a turn, got {jitter[-1]!r}.")
-
-
-def crop_side(image_side: int) -> int:
-    """The side of a quick training view: three quarters of the long side, a multiple of 16, at least 64."""
-    return max(64, round(image_side * 0.75 / 16) * 16)
-
-
 class TaggedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
     """Random views of tagged images, looked up by (epoch, index)."""
 
@@ -134,9 +104,7 @@ class TaggedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
     def __getitem__(self, place: tuple[int, int]) -> tuple[str, Tensor, Tensor]:
         epoch, index = place
         image = self.data[self.data.names[index]]
-        with self.runtime.seeded(STAGE, "view", epoch, image.name):
-            window = random_window(image.size, self.settings.long_side, self.settings.crop)
-            pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
+        _, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, STAGE)
         return image.name, pixels, image.tags
 
 

@@ -18,7 +18,7 @@ from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets
 from tag2mask.ops.losses import pair_loss
 from tag2mask.ops.seeds import seed_labels
 from tag2mask.records import IGNORE, LabelledBatch
-from tag2mask.stages.s1_classify import check_jitter
+from tag2mask.stages.views import check_jitter
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:

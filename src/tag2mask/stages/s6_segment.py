@@ -15,8 +15,6 @@ from tag2mask.data.transforms import (
     cut_window,
     limit_long_side,
     normalise,
-    padded_view,
-    random_window,
     resize_image,
 )
 from tag2mask.nets.backbones import Backbone, to_channels_last
@@ -24,8 +22,8 @@ from tag2mask.nets.segmenter import Segmenter
 from tag2mask.ops.losses import label_loss
 from tag2mask.progress import track
 from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
-from tag2mask.stages.s1_classify import check_views, crop_side
 from tag2mask.stages.s4_affinity import collate_labelled, load_classifier_backbone
+from tag2mask.stages.views import check_views, crop_side, random_view
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -75,7 +73,7 @@ class SegmentSettings(Schedule):
             check_number(f"SegmentSettings.{name}", getattr(self, name), low)
         for rate in self.rates:
             check_number("SegmentSettings.rates", rate, 1)
-        check_views("SegmentSettings", self.long_side, self.crop, self.jitter)
+        check_views(self)
 
     @classmethod
     def paper(cls) -> SegmentSettings:
@@ -136,9 +134,7 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         epoch, index = place
         image = self.data[self.data.names[index]]
         labels = self.masks[image.name].labels
-        with self.runtime.seeded(self.title, "view", epoch, image.name):
-            window = random_window(image.size, self.settings.long_side, self.settings.crop)
-            pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
+        window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.title)
         cut = cut_window(labels[None].int(), window, fill=IGNORE, nearest=True)[0]
         return image.name, pixels, cut.long()
 
