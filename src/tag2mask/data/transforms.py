@@ -25,9 +25,14 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return normal
 
 
+def size_of(maps: Tensor) -> tuple[int, int]:
+    """(height, width) of (..., H, W)."""
+    return int(maps.shape[-2]), int(maps.shape[-1])
+
+
 def resize_image(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """(3, H, W) uint8 -> (3, height, width) uint8, antialiased bilinear."""
-    if tuple(pixels.shape[-2:]) == size:
+    if size_of(pixels) == size:
         return pixels
     resized: Tensor = TF.resize(pixels, list(size), antialias=True)
     return resized

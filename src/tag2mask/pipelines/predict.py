@@ -16,6 +16,7 @@ from tag2mask.data.images import read_image
 from tag2mask.data.pictures import overlay
 from tag2mask.data.rounds import PAIRWISE, UNARY, Round, finished_rounds
 from tag2mask.data.store import RunFolder
+from tag2mask.data.transforms import size_of
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.progress import track
 from tag2mask.stages.em_estimate import apply_pairwise
@@ -105,7 +106,7 @@ class TrainedRun:
         if refine and self.pairwise is not None:
             net, settings = self.pairwise
             probabilities, _ = apply_pairwise(pixels, probabilities, net, settings, self.runtime)
-        return mask_of(name, probabilities, (int(pixels.shape[-2]), int(pixels.shape[-1])))
+        return mask_of(name, probabilities, size_of(pixels))
 
 
 def load(path: str | Path, *, runtime: Runtime | None = None) -> TrainedRun:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from tag2mask.data.artefacts import write_labels, write_soft_mask, write_unit
 from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Tally
-from tag2mask.data.transforms import limit_long_side, normalise, resize_image
+from tag2mask.data.transforms import limit_long_side, normalise, resize_image, size_of
 from tag2mask.ops.energy import smoothness_energy
 from tag2mask.ops.mining import allowed_labels
 from tag2mask.ops.superpixels import resize_regions
@@ -169,7 +169,7 @@ def apply_pairwise(
     """
     if net is None:
         return alpha, alpha
-    small = resize_image(pixels, limit_long_side((int(pixels.shape[-2]), int(pixels.shape[-1])), settings.max_side))
+    small = resize_image(pixels, limit_long_side(size_of(pixels), settings.max_side))
     view = normalise(small, net.backbone.mean, net.backbone.std)[None]
     guidance = net.guide(view.to(runtime.device, memory_format=torch.channels_last))
     once = net.refine(guidance, alpha[None].to(runtime.device))
@@ -211,8 +211,8 @@ def soft_mask(image: TaggedImage, probabilities: Tensor, stride: int) -> SoftMas
 
 def _energies(alpha: Tensor, refined: Tensor, again: Tensor, mined: Tensor) -> dict[str, float]:
     """Of one image: J of alpha_u, Y^T L alpha_u with the mined labels Y, and J of alpha_p."""
-    size = (int(refined.shape[-2]), int(refined.shape[-1]))
-    if tuple(alpha.shape[-2:]) != size:
+    size = size_of(refined)
+    if size_of(alpha) != size:
         # As `PairwiseNetwork.refine` does: L alpha = alpha - G alpha needs both of the same alpha.
         alpha = F.interpolate(alpha[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
     target = resize_regions(mined, size)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.data.artefacts import write_labels, write_unit
-from tag2mask.data.transforms import normalise, resize_image
+from tag2mask.data.transforms import normalise, resize_image, size_of
 from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity
 from tag2mask.ops.cam import as_probabilities, with_background
 from tag2mask.ops.crf import CrfSettings, dense_crf
@@ -123,8 +123,8 @@ def image_mask(
     if len(cams.class_ids) == 0:
         background = torch.zeros(image.size, dtype=torch.int64)
         return background, PseudoMask(image.name, background, torch.ones(image.size))
-    grid = (int(affinity.values.shape[-2]), int(affinity.values.shape[-1]))
-    walked = random_walk(with_background(cell_maps(cams, grid), walk.alpha), affinity, beta=walk.beta, steps=walk.steps)
+    maps = with_background(cell_maps(cams, size_of(affinity.values)), walk.alpha)
+    walked = random_walk(maps, affinity, beta=walk.beta, steps=walk.steps)
     small = image_for_crf(image, max_side)
     scores = F.interpolate(walked[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
     refined = torch.from_numpy(dense_crf(small, as_probabilities(scores).numpy(), settings=crf, threads=1))
@@ -212,7 +212,7 @@ def _walk(
 
     def maps_of(name: str) -> tuple[Tensor, PixelAffinity]:
         learned = affinity_of(data[name])
-        return cell_maps(cams[name], (int(learned.values.shape[-2]), int(learned.values.shape[-1]))), learned
+        return cell_maps(cams[name], size_of(learned.values)), learned
 
     noted = stage.notes()
     if "chosen" not in noted:

@@ -11,12 +11,7 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_choice, check_number
 from tag2mask.data.artefacts import write_labels, write_unit
-from tag2mask.data.transforms import (
-    cut_window,
-    limit_long_side,
-    normalise,
-    resize_image,
-)
+from tag2mask.data.transforms import cut_window, limit_long_side, normalise, resize_image, size_of
 from tag2mask.nets.backbones import Backbone, to_channels_last
 from tag2mask.nets.segmenter import Segmenter
 from tag2mask.ops.losses import label_loss
@@ -196,7 +191,7 @@ def image_probabilities(pixels: Tensor, net: Segmenter, settings: SegmentSetting
     Returns:
         (1 + C, h, w) float32 probabilities, at the image's size or shrunk to `settings.max_side`.
     """
-    small = resize_image(pixels, limit_long_side((int(pixels.shape[-2]), int(pixels.shape[-1])), settings.max_side))
+    small = resize_image(pixels, limit_long_side(size_of(pixels), settings.max_side))
     view = normalise(small, net.backbone.mean, net.backbone.std)
     both = torch.stack([view, view.flip(-1)]).to(runtime.device, memory_format=torch.channels_last)
     logits: Tensor = net(both)
@@ -212,7 +207,7 @@ def mask_of(name: str, probabilities: Tensor, size: tuple[int, int]) -> PseudoMa
         probabilities: (1 + C, h, w).
         size: (height, width) of the image.
     """
-    if tuple(probabilities.shape[-2:]) != size:
+    if size_of(probabilities) != size:
         probabilities = F.interpolate(probabilities[None], size, mode="bilinear", align_corners=False)[0]
     confidence, channels = probabilities.max(dim=0)
     return PseudoMask(name, labels_from_channels(channels), confidence.clamp(0, 1))
@@ -228,8 +223,7 @@ def predict_mask(name: str, pixels: Tensor, net: Segmenter, settings: SegmentSet
         settings: how it was trained.
         runtime: where.
     """
-    size = int(pixels.shape[-2]), int(pixels.shape[-1])
-    return mask_of(name, image_probabilities(pixels, net, settings, runtime), size)
+    return mask_of(name, image_probabilities(pixels, net, settings, runtime), size_of(pixels))
 
 
 def train_segmenter(
