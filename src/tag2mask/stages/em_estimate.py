@@ -12,13 +12,14 @@ import torch.nn.functional as F
 
 from tag2mask.data.artefacts import write_labels, write_soft_mask, write_unit
 from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Tally
-from tag2mask.data.transforms import limit_long_side, normalise, resize_image, size_of
+from tag2mask.data.transforms import limit_long_side, size_of
 from tag2mask.ops.energy import smoothness_energy
 from tag2mask.ops.mining import allowed_labels
 from tag2mask.ops.superpixels import resize_regions
 from tag2mask.progress import track
 from tag2mask.records import SoftMask
 from tag2mask.stages.s6_segment import image_probabilities, mask_of
+from tag2mask.stages.views import whole_view
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -169,9 +170,8 @@ def apply_pairwise(
     """
     if net is None:
         return alpha, alpha
-    small = resize_image(pixels, limit_long_side(size_of(pixels), settings.max_side))
-    view = normalise(small, net.backbone.mean, net.backbone.std)[None]
-    guidance = net.guide(view.to(runtime.device, memory_format=torch.channels_last))
+    size = limit_long_side(size_of(pixels), settings.max_side)
+    guidance = net.guide(whole_view(pixels, size, net.backbone, runtime))
     once = net.refine(guidance, alpha[None].to(runtime.device))
     twice = net.refine(guidance, once)
     return once[0].float().cpu(), twice[0].float().cpu()

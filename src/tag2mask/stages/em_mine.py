@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from tag2mask.checks import check_choice, check_number
 from tag2mask.data.artefacts import write_labels
 from tag2mask.data.rounds import ESTIMATE, MINE, Tally
-from tag2mask.data.transforms import limit_long_side, normalise, resize_image
+from tag2mask.data.transforms import limit_long_side
 from tag2mask.nets.backbones import Backbone, to_channels_last
 from tag2mask.nets.region_net import RegionNet
 from tag2mask.ops.mining import allowed_labels, confident_regions, mask_logits, region_labels_to_pixels, region_samples
@@ -21,7 +21,7 @@ from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
 from tag2mask.stages.em_regions import RegionBatch, RegionViews, collate_regions
 from tag2mask.stages.em_superpixels import SUPERPIXELS, regions_of
 from tag2mask.stages.s4_affinity import load_classifier_backbone
-from tag2mask.stages.views import check_views, crop_side
+from tag2mask.stages.views import check_views, crop_side, whole_view
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -257,9 +257,8 @@ def region_probabilities(
         settings: how it was trained.
         runtime: where.
     """
-    small = resize_image(image.pixels, limit_long_side(image.size, settings.max_side))
-    view = normalise(small, net.backbone.mean, net.backbone.std)
-    both = torch.stack([view, view.flip(-1)]).to(runtime.device, memory_format=torch.channels_last)
+    size = limit_long_side(image.size, settings.max_side)
+    both = whole_view(image.pixels, size, net.backbone, runtime, mirrored=True)
     ids, count = join_regions([regions.ids, regions.ids.flip(-1)], [regions.count] * 2)
     logits = net(both, ids.to(runtime.device), count).float().cpu()
     allowed = mask_logits(logits, allowed_labels(image.tags))

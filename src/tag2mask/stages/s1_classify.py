@@ -10,13 +10,13 @@ import torch
 from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
-from tag2mask.data.transforms import limit_long_side, normalise, resize_image
+from tag2mask.data.transforms import limit_long_side
 from tag2mask.nets.backbones import Backbone, to_channels_last
 from tag2mask.nets.classifier import CamClassifier
 from tag2mask.ops.losses import tag_loss
 from tag2mask.ops.ranking import mean_average_precision
 from tag2mask.records import TaggedBatch
-from tag2mask.stages.views import check_views, crop_side, random_view
+from tag2mask.stages.views import check_views, crop_side, random_view, whole_view
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -173,7 +173,6 @@ def held_out_precision(data: TagDataset, net: CamClassifier, settings: ClassifyS
     with runtime.inference(net):
         for name in names:
             image = data[name]
-            small = resize_image(image.pixels, limit_long_side(image.size, side))
-            pixels = normalise(small, net.backbone.mean, net.backbone.std)[None].to(runtime.device)
-            logits.append(net(pixels.contiguous(memory_format=torch.channels_last)).float().cpu()[0])
+            view = whole_view(image.pixels, limit_long_side(image.size, side), net.backbone, runtime)
+            logits.append(net(view).float().cpu()[0])
     return mean_average_precision(torch.stack(logits), torch.stack([data.tags(name) for name in names]))

@@ -10,10 +10,11 @@ import torch
 
 from tag2mask.checks import check_number
 from tag2mask.data.artefacts import write_cams
-from tag2mask.data.transforms import limit_long_side, normalise, resize_image
+from tag2mask.data.transforms import limit_long_side
 from tag2mask.ops.cam import merge_views, normalise_maps
 from tag2mask.progress import track
 from tag2mask.records import Cams
+from tag2mask.stages.views import whole_view
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,8 +115,7 @@ def image_cams(image: TaggedImage, classifier: CamClassifier, settings: Localize
     views: list[Tensor] = []
     for scale in settings.scales:
         scaled = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-        pixels = normalise(resize_image(image.pixels, scaled), classifier.backbone.mean, classifier.backbone.std)
-        both = torch.stack([pixels, pixels.flip(-1)]).to(runtime.device, memory_format=torch.channels_last)
+        both = whole_view(image.pixels, scaled, classifier.backbone, runtime, mirrored=True)
         views += list(classifier.cams(both)[:, class_ids].float().cpu())
     merged = merge_views(views, [False, True] * len(settings.scales), (kept[0], kept[1]))
     return Cams(image.name, class_ids, normalise_maps(merged), image.size)

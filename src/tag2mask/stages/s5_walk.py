@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.data.artefacts import write_labels, write_unit
-from tag2mask.data.transforms import normalise, resize_image, size_of
+from tag2mask.data.transforms import size_of
 from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity
 from tag2mask.ops.cam import as_probabilities, with_background
 from tag2mask.ops.crf import CrfSettings, dense_crf
@@ -21,6 +21,7 @@ from tag2mask.records import Cams, PixelAffinity, PseudoMask
 from tag2mask.stages.choosing import ALPHAS, BETAS, STEPS, choose_walk
 from tag2mask.stages.s3_seed import image_for_crf, resize_labels
 from tag2mask.stages.s4_affinity import AffinitySettings, working_size
+from tag2mask.stages.views import whole_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,10 +95,7 @@ def image_affinity(image: TaggedImage, net: AffinityNet, settings: AffinitySetti
         settings: how it was trained: resolution and radius.
         runtime: where.
     """
-    pixels = normalise(
-        resize_image(image.pixels, working_size(image.size, settings)), net.backbone.mean, net.backbone.std
-    )
-    features = net(pixels[None].to(runtime.device, memory_format=torch.channels_last))
+    features = net(whole_view(image.pixels, working_size(image.size, settings), net.backbone, runtime))
     offsets = half_disc_offsets(settings.radius)
     return PixelAffinity(offsets, pair_affinity(features, offsets)[0].cpu(), net.stride)
 

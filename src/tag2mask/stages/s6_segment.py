@@ -11,14 +11,14 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_choice, check_number
 from tag2mask.data.artefacts import write_labels, write_unit
-from tag2mask.data.transforms import cut_window, limit_long_side, normalise, resize_image, size_of
+from tag2mask.data.transforms import cut_window, limit_long_side, size_of
 from tag2mask.nets.backbones import Backbone, to_channels_last
 from tag2mask.nets.segmenter import Segmenter
 from tag2mask.ops.losses import label_loss
 from tag2mask.progress import track
 from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
 from tag2mask.stages.s4_affinity import collate_labelled, load_classifier_backbone
-from tag2mask.stages.views import check_views, crop_side, random_view
+from tag2mask.stages.views import check_views, crop_side, random_view, whole_view
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -191,10 +191,8 @@ def image_probabilities(pixels: Tensor, net: Segmenter, settings: SegmentSetting
     Returns:
         (1 + C, h, w) float32 probabilities, at the image's size or shrunk to `settings.max_side`.
     """
-    small = resize_image(pixels, limit_long_side(size_of(pixels), settings.max_side))
-    view = normalise(small, net.backbone.mean, net.backbone.std)
-    both = torch.stack([view, view.flip(-1)]).to(runtime.device, memory_format=torch.channels_last)
-    logits: Tensor = net(both)
+    size = limit_long_side(size_of(pixels), settings.max_side)
+    logits: Tensor = net(whole_view(pixels, size, net.backbone, runtime, mirrored=True))
     probabilities = logits.float().softmax(dim=1)
     return ((probabilities[0] + probabilities[1].flip(-1)) / 2).cpu()
 

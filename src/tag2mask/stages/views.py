@@ -1,11 +1,13 @@
-"""Views of images: the random ones that networks train on."""
+"""Views of images: random ones that networks train on, and whole images as networks want them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import torch
+
 from tag2mask.checks import check_number
-from tag2mask.data.transforms import padded_view, random_window
+from tag2mask.data.transforms import normalise, padded_view, random_window, resize_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +47,23 @@ def random_view(
     with runtime.seeded(*purpose, "view", epoch, image.name):
         window = random_window(image.size, settings.long_side, settings.crop)
         return window, padded_view(image.pixels, window, settings.jitter, backbone.mean, backbone.std)
+
+
+def whole_view(
+    pixels: Tensor, size: tuple[int, int], backbone: Backbone, runtime: Runtime, *, mirrored: bool = False
+) -> Tensor:
+    """A whole image as a network wants it: (1, 3, h, w) float32 on the device; (2, 3, h, w) with its mirror image.
+
+    Args:
+        pixels: (3, H, W) uint8.
+        size: (h, w).
+        backbone: whose mean and deviation are taken out.
+        runtime: where.
+        mirrored: add the mirror image.
+    """
+    view = normalise(resize_image(pixels, size), backbone.mean, backbone.std)
+    views = torch.stack([view, view.flip(-1)]) if mirrored else view[None]
+    return views.to(runtime.device, memory_format=torch.channels_last)
 
 
 def check_views(settings: ViewSettings) -> None:
