@@ -12,7 +12,7 @@ from tag2mask.checks import check_choice, check_number
 from tag2mask.data.artefacts import write_labels
 from tag2mask.data.rounds import ESTIMATE, MINE, Tally
 from tag2mask.data.transforms import limit_long_side
-from tag2mask.nets.backbones import Backbone, to_channels_last
+from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.region_net import RegionNet
 from tag2mask.ops.mining import allowed_labels, confident_regions, mask_logits, region_labels_to_pixels, region_samples
 from tag2mask.ops.superpixels import join_regions
@@ -20,8 +20,8 @@ from tag2mask.progress import track
 from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
 from tag2mask.stages.em_regions import RegionBatch, RegionViews, collate_regions
 from tag2mask.stages.em_superpixels import SUPERPIXELS, regions_of
-from tag2mask.stages.s4_affinity import load_classifier_backbone
 from tag2mask.stages.views import check_views, crop_side, whole_view
+from tag2mask.stages.weights import starting_backbone
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -211,11 +211,7 @@ def _train(
 def _build(settings: MineSettings, classes: int, start: RunFolder | None, runtime: Runtime, title: str) -> RegionNet:
     """The region classifier with the weights that its training starts from; random ones without a run."""
     with runtime.seeded(title, "weights"):
-        pretrained = start is not None and settings.start_from == "imagenet"
-        backbone = Backbone(settings.backbone, settings.output_stride, pretrained)
-        net = RegionNet(backbone, classes, settings.hidden, settings.dropout)
-    if start is not None and settings.start_from == "classifier":
-        load_classifier_backbone(backbone, start, title)
+        net = RegionNet(starting_backbone(settings, start, title), classes, settings.hidden, settings.dropout)
     to_channels_last(net)
     return net
 

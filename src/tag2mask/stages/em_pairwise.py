@@ -13,15 +13,15 @@ from tag2mask.checks import check_choice, check_number, check_shape
 from tag2mask.data.rounds import PAIRWISE
 from tag2mask.data.stage_folder import clear_stage
 from tag2mask.data.transforms import cut_window
-from tag2mask.nets.backbones import Backbone, to_channels_last
+from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.spn import PairwiseNetwork
 from tag2mask.ops.losses import confident_region_loss, region_smoothness_loss
 from tag2mask.ops.propagation import Merge  # noqa: TC001  (settings are read by their types)
 from tag2mask.ops.superpixels import join_regions, resize_regions
 from tag2mask.records import IGNORE
 from tag2mask.stages.em_superpixels import regions_of
-from tag2mask.stages.s4_affinity import load_classifier_backbone
 from tag2mask.stages.views import check_views, crop_side, random_view
+from tag2mask.stages.weights import starting_backbone
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tag2mask.data.rounds import Round
     from tag2mask.data.store import RunFolder
     from tag2mask.data.transforms import Window
+    from tag2mask.nets.backbones import Backbone
     from tag2mask.records import TaggedImage
 
 
@@ -202,10 +203,8 @@ def build_pairwise(
         runtime: gives the seed.
     """
     with runtime.seeded(PAIRWISE, "weights"):
-        pretrained = start is not None and settings.start_from == "imagenet"
-        backbone = Backbone(settings.backbone, settings.output_stride, pretrained)
         net = PairwiseNetwork(
-            backbone,
+            starting_backbone(settings, start, PAIRWISE),
             stride=settings.stride,
             width=settings.width,
             merge=settings.merge,
@@ -214,8 +213,6 @@ def build_pairwise(
             passes=settings.passes,
             num_classes=classes,
         )
-    if start is not None and settings.start_from == "classifier":
-        load_classifier_backbone(backbone, start, PAIRWISE)
     to_channels_last(net)
     return net
 

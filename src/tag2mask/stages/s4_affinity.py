@@ -13,12 +13,13 @@ from torch.utils.data import Dataset
 from tag2mask.checks import check_choice, check_number
 from tag2mask.data.transforms import cut_window, fit_long_side, padded_view, random_window
 from tag2mask.nets.affinity_net import AffinityNet
-from tag2mask.nets.backbones import Backbone, frozen_parameters, to_channels_last
+from tag2mask.nets.backbones import frozen_parameters, to_channels_last
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets
 from tag2mask.ops.losses import pair_loss
 from tag2mask.ops.seeds import seed_labels
 from tag2mask.records import IGNORE, LabelledBatch
 from tag2mask.stages.views import check_jitter
+from tag2mask.stages.weights import starting_backbone
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from tag2mask.data.dataset import TagDataset
     from tag2mask.data.store import Artefacts, RunFolder
+    from tag2mask.nets.backbones import Backbone
     from tag2mask.records import SeedScores
 
 STAGE = "04_affinity"
@@ -164,43 +166,16 @@ def collate_labelled(items: list[tuple[str, Tensor, Tensor]]) -> LabelledBatch:
     return LabelledBatch(tuple(names), torch.stack(pixels), torch.stack(labels))
 
 
-def build_affinity_net(settings: AffinitySettings, run: RunFolder, runtime: Runtime) -> AffinityNet:
-    """AffinityNet with the weights that its training starts from.
+def build_affinity_net(settings: AffinitySettings, run: RunFolder | None, runtime: Runtime) -> AffinityNet:
+    """AffinityNet with the weights that its training starts from; random ones without a run.
 
     Raises:
         ValueError: if it shall start from a classifier with another backbone.
     """
     with runtime.seeded(STAGE, "weights"):
-        backbone = Backbone(
-            settings.backbone,
-            settings.output_stride,
-            pretrained=settings.start_from == "imagenet",
-            without_last=settings.without_last,
-        )
-        net = AffinityNet(backbone)
-    if settings.start_from == "classifier":
-        load_classifier_backbone(backbone, run, STAGE)
+        net = AffinityNet(starting_backbone(settings, run, STAGE, without_last=settings.without_last))
     to_channels_last(net)
     return net
-
-
-def load_classifier_backbone(backbone: Backbone, run: RunFolder, stage: str) -> None:
-    """Give a backbone the weights of the run's classifier.
-
-    Raises:
-        ValueError: if they do not fit.
-    """
-    weights = run.weights("01_classify")
-    prefix = "backbone."
-    own = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
-    own = {name: value for name, value in own.items() if name in backbone.state_dict()}
-    try:
-        backbone.load_state_dict(own)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{stage}: expected the classifier's backbone to be {backbone.name!r} too, its weights do not fit. "
-            "Use the same backbone for both, or start from 'imagenet'."
-        ) from error
 
 
 def train_affinity(
@@ -225,9 +200,8 @@ def train_affinity(
     """
     stage = run.open_stage(STAGE, settings, after=("01_classify", "03_seed"))
     if stage.finished:
-        net = AffinityNet(Backbone(settings.backbone, settings.output_stride, False, settings.without_last))
+        net = build_affinity_net(settings, None, runtime)
         net.load_state_dict(stage.load_weights())
-        to_channels_last(net)
         return net
     net = build_affinity_net(settings, run, runtime)
     for parameter in frozen_parameters(net.backbone, settings.frozen_levels):

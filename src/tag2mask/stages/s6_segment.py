@@ -12,13 +12,14 @@ from torch.utils.data import Dataset
 from tag2mask.checks import check_choice, check_number
 from tag2mask.data.artefacts import write_labels, write_unit
 from tag2mask.data.transforms import cut_window, limit_long_side, size_of
-from tag2mask.nets.backbones import Backbone, to_channels_last
+from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.segmenter import Segmenter
 from tag2mask.ops.losses import label_loss
 from tag2mask.progress import track
 from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
-from tag2mask.stages.s4_affinity import collate_labelled, load_classifier_backbone
+from tag2mask.stages.s4_affinity import collate_labelled
 from tag2mask.stages.views import check_views, crop_side, random_view, whole_view
+from tag2mask.stages.weights import starting_backbone
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from tag2mask.data.dataset import TagDataset
     from tag2mask.data.store import RunFolder
+    from tag2mask.nets.backbones import Backbone
     from tag2mask.training import CheckpointStore, Fitted
 
 STAGE = "06_segment"
@@ -137,11 +139,7 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
 def build_segmenter(settings: SegmentSettings, num_classes: int, run: RunFolder | None, runtime: Runtime) -> Segmenter:
     """The segmenter with the weights that its training starts from; random ones without a run."""
     with runtime.seeded(STAGE, "weights"):
-        pretrained = run is not None and settings.start_from == "imagenet"
-        backbone = Backbone(settings.backbone, settings.output_stride, pretrained)
-        net = Segmenter(backbone, num_classes, settings.width, settings.rates)
-    if run is not None and settings.start_from == "classifier":
-        load_classifier_backbone(backbone, run, STAGE)
+        net = Segmenter(starting_backbone(settings, run, STAGE), num_classes, settings.width, settings.rates)
     to_channels_last(net)
     return net
 
