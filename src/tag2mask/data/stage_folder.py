@@ -75,6 +75,21 @@ class StageFolder:
         self.finished = True
         logger.info("%s: %s (%.1f s)", self.name, line, seconds)
 
+    def finish_training(
+        self, what: str, curves: Mapping[str, Any], *, epochs: int, images: int, more: str = ""
+    ) -> None:
+        """Mark a stage that trained a network as done.
+
+        Args:
+            what: the network in a few words.
+            curves: scalar name -> (epoch, value) pairs, the ``loss`` among them.
+            epochs: how many.
+            images: how many an epoch goes through.
+            more: what the line shall end with.
+        """
+        line = f"{what}, {epochs} epochs, loss {curves['loss'][-1][1]:.4f}{more}"
+        self.finish(line, items=images * epochs, curves=curves)
+
     def load_weights(self) -> dict[str, Tensor]:
         """The trained weights.
 

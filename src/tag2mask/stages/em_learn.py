@@ -125,11 +125,7 @@ def learn_unary(
     learn = _learn_soft if soft else learn_masks
     fitted = learn(net, data, cast("Any", masks), settings, runtime=runtime, store=stage, title=title)
     stage.save_weights(net.state_dict())
-    stage.finish(
-        f"{settings.backbone}, {settings.epochs} epochs, loss {fitted.history['loss'][-1][1]:.4f}",
-        items=len(data.names) * settings.epochs,
-        curves=fitted.history,
-    )
+    stage.finish_training(settings.backbone, fitted.history, epochs=settings.epochs, images=len(data.names))
     return net
 
 

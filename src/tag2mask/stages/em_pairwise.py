@@ -260,12 +260,8 @@ def learn_pairwise(
 
     fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=stage)
     stage.save_weights(net.state_dict())
-    stage.finish(
-        f"{settings.backbone} at stride {settings.stride}, {settings.epochs} epochs, "
-        f"loss {fitted.history['loss'][-1][1]:.4f}",
-        items=len(data.names) * settings.epochs,
-        curves=fitted.history,
-    )
+    what = f"{settings.backbone} at stride {settings.stride}"
+    stage.finish_training(what, fitted.history, epochs=settings.epochs, images=len(data.names))
     return net
 
 

@@ -154,12 +154,8 @@ def train_classifier(
     fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=stage)
     stage.save_weights(net.state_dict())
     ranked = held_out_precision(data, net, settings, runtime)
-    stage.finish(
-        f"{settings.backbone}, {settings.epochs} epochs, loss {fitted.history['loss'][-1][1]:.4f}"
-        + ("" if math.isnan(ranked) else f", held-out mAP {100 * ranked:.1f}"),
-        items=len(data.names) * settings.epochs,
-        curves=fitted.history,
-    )
+    more = "" if math.isnan(ranked) else f", held-out mAP {100 * ranked:.1f}"
+    stage.finish_training(settings.backbone, fitted.history, epochs=settings.epochs, images=len(data.names), more=more)
     return net
 
 

@@ -217,10 +217,6 @@ def train_affinity(
 
     fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=stage)
     stage.save_weights(net.state_dict())
-    stage.finish(
-        f"{settings.backbone} at stride {settings.output_stride}, {settings.cells or 'own'} cells, "
-        f"{settings.epochs} epochs, loss {fitted.history['loss'][-1][1]:.4f}",
-        items=len(data.names) * settings.epochs,
-        curves=fitted.history,
-    )
+    what = f"{settings.backbone} at stride {settings.output_stride}, {settings.cells or 'own'} cells"
+    stage.finish_training(what, fitted.history, epochs=settings.epochs, images=len(data.names))
     return net

@@ -258,9 +258,5 @@ def train_segmenter(
             mask = predict_mask(name, data[name].pixels, net, settings, runtime)
             write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
             write_labels(stage.file(path, ".png"), mask.labels, classes)
-    stage.finish(
-        f"{settings.backbone}, {settings.epochs} epochs, loss {curves['loss'][-1][1]:.4f}",
-        items=len(data.names) * settings.epochs,
-        curves=curves,
-    )
+    stage.finish_training(settings.backbone, curves, epochs=settings.epochs, images=len(data.names))
     return net
