@@ -120,7 +120,7 @@ def test_held_out_images_are_estimated_without_tags(scenes, rounds, networks):
         with runtime.inference(unary), runtime.inference(pairwise):
             mask = predict_mask(name, pixels, unary, SETTINGS.unary, runtime)
             alpha = image_probabilities(pixels, unary, SETTINGS.unary, runtime)
-            refined, _ = apply_pairwise(pixels, alpha, pairwise, SETTINGS.pairwise, runtime)
+            [refined] = apply_pairwise(pixels, alpha, pairwise, SETTINGS.pairwise, runtime)
         assert this.unary[name].equal(mask.labels)
         enlarged = F.interpolate(refined[None], (48, 48), mode="bilinear", align_corners=False)[0]
         assert this.masks[name].labels.equal(labels_from_channels(enlarged.argmax(dim=0)))
@@ -182,10 +182,10 @@ def test_the_energy_is_of_the_alpha_that_was_spread():
     net = build_pairwise(settings, 2, None, runtime)
     alpha = probabilities(2, 64, 64)
     with runtime.inference(net):
-        refined, again = apply_pairwise(pixels, alpha, net, settings, runtime)
+        refined, again = apply_pairwise(pixels, alpha, net, settings, runtime, times=2)
         assert refined.shape == again.shape == (3, 16, 16)
         small = F.interpolate(alpha[None], (16, 16), mode="bilinear", antialias=True)[0]
-        same, _ = apply_pairwise(pixels, small, net, settings, runtime)
+        [same] = apply_pairwise(pixels, small, net, settings, runtime)
     assert_close(refined, same)
     found = _energies(alpha, refined, again, torch.full((64, 64), 255))
     assert found["unary"] == pytest.approx(float((small * (small - refined)).mean()), rel=1e-4)
@@ -200,7 +200,7 @@ def test_images_of_any_size_are_refined(size, change):
     net = build_pairwise(settings, 6, None, runtime)
     with runtime.inference(net):
         once, twice = apply_pairwise(
-            torch.zeros(3, *size, dtype=torch.uint8), probabilities(6, *size), net, settings, runtime
+            torch.zeros(3, *size, dtype=torch.uint8), probabilities(6, *size), net, settings, runtime, times=2
         )
     assert once.shape == twice.shape
     assert max(once.shape[1:]) <= 32
@@ -211,7 +211,7 @@ def test_images_of_any_size_are_refined(size, change):
 def test_without_a_pairwise_network_alpha_p_is_alpha_u():
     alpha = probabilities(2, 8, 8)
     once, twice = apply_pairwise(
-        torch.zeros(3, 8, 8, dtype=torch.uint8), alpha, None, SETTINGS.pairwise, tiny_runtime()
+        torch.zeros(3, 8, 8, dtype=torch.uint8), alpha, None, SETTINGS.pairwise, tiny_runtime(), times=2
     )
     assert once is alpha
     assert twice is alpha

@@ -105,7 +105,7 @@ class TrainedRun:
         probabilities = image_probabilities(pixels, self.net, self.settings, self.runtime)
         if refine and self.pairwise is not None:
             net, settings = self.pairwise
-            probabilities, _ = apply_pairwise(pixels, probabilities, net, settings, self.runtime)
+            [probabilities] = apply_pairwise(pixels, probabilities, net, settings, self.runtime)
         return mask_of(name, probabilities, size_of(pixels))
 
 

@@ -121,7 +121,7 @@ def refine_masks(
             if name not in train or pairwise is None:
                 # Of training images alpha_u is kept at cells; where nothing refines it, the mask is the unary one.
                 alpha = image_probabilities(image.pixels, unary, settings, runtime)
-                refined, _ = apply_pairwise(image.pixels, alpha, pairwise, how, runtime)
+                [refined] = apply_pairwise(image.pixels, alpha, pairwise, how, runtime)
             mask = mask_of(name, with_tags(refined, image.tags) if name in train else refined, image.size)
             write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
             # Last, because this file says that the image is done.
@@ -147,16 +147,22 @@ def _refine_training(
 ) -> Tensor:
     """alpha_p of a training image, (1 + C, h, w) at the network's cells; its soft mask and its energies are kept."""
     alpha = this.soft[image.name].spread(len(image.tags))
-    refined, again = apply_pairwise(image.pixels, alpha, pairwise, how, runtime)
+    refined, again = apply_pairwise(image.pixels, alpha, pairwise, how, runtime, times=2)
     tally.add(image.name, _energies(alpha, refined, again, this.mined[image.name].labels))
     write_soft_mask(stage.file(f"soft/{image.name}", ".npz"), soft_mask(image, refined, 1))
     return refined
 
 
 def apply_pairwise(
-    pixels: Tensor, alpha: Tensor, net: PairwiseNetwork | None, settings: PairwiseSettings, runtime: Runtime
-) -> tuple[Tensor, Tensor]:
-    """G alpha and G G alpha of one image; call inside ``runtime.inference(net)``.
+    pixels: Tensor,
+    alpha: Tensor,
+    net: PairwiseNetwork | None,
+    settings: PairwiseSettings,
+    runtime: Runtime,
+    *,
+    times: int = 1,
+) -> list[Tensor]:
+    """G alpha of one image, then G G alpha and so on; call inside ``runtime.inference(net)``.
 
     Args:
         pixels: (3, H, W) uint8.
@@ -164,17 +170,20 @@ def apply_pairwise(
         net: gives G; None: G is the identity.
         settings: of the pairwise network.
         runtime: where.
+        times: how often G is applied.
 
     Returns:
-        Both (1 + C, h', w') float32, at the network's cells; without a network both are alpha.
+        One (1 + C, h', w') float32 for each time, at the network's cells; without a network all are alpha.
     """
     if net is None:
-        return alpha, alpha
+        return [alpha] * times
     size = limit_long_side(size_of(pixels), settings.max_side)
     guidance = net.guide(whole_view(pixels, size, net.backbone, runtime))
-    once = net.refine(guidance, alpha[None].to(runtime.device))
-    twice = net.refine(guidance, once)
-    return once[0].float().cpu(), twice[0].float().cpu()
+    maps, found = alpha[None].to(runtime.device), []
+    for _ in range(times):
+        maps = net.refine(guidance, maps)
+        found.append(maps[0].float().cpu())
+    return found
 
 
 def with_tags(probabilities: Tensor, tags: Tensor) -> Tensor:
