@@ -127,8 +127,9 @@ class PairwiseNetwork(nn.Module):
         sides = [side(level) for side, level in zip(self.sides, levels, strict=True)]
         features = self.joins[-1](sides[-1])
         for side, join in list(zip(sides, self.joins, strict=True))[-2::-1]:
-            features = join(side + _resized(features, side.shape[-2:]))
-        features = _resized(features, [math.ceil(length / self.stride) for length in pixels.shape[-2:]])
+            features = join(side + resize_maps(features, side.shape[-2:], antialias=False))
+        cells = [math.ceil(length / self.stride) for length in pixels.shape[-2:]]
+        features = resize_maps(features, cells, antialias=False)
         weights = (signed_weights if self.signed else convex_weights)(self.weigh(features))
         if self.gate is None:
             return Guidance(weights, None)
@@ -148,14 +149,12 @@ class PairwiseNetwork(nn.Module):
         Raises:
             ValueError: for another batch size, or other channels than `num_classes` allows.
         """
-        batch, height, width = guidance.weights.shape[0], *guidance.weights.shape[-2:]
+        batch, cells = guidance.weights.shape[0], guidance.weights.shape[-2:]
         if self.num_classes is None:
             check_shape("probabilities", probabilities, "B channels H W", B=batch)
         else:
             check_shape("probabilities", probabilities, "B channels H W", B=batch, channels=1 + self.num_classes)
-        maps = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-        if maps.shape[-2:] != (height, width):
-            maps = F.interpolate(maps, (height, width), mode="bilinear", align_corners=False, antialias=True)
+        maps = resize_maps(probabilities.to(torch.promote_types(probabilities.dtype, torch.float32)), cells)
         if self.lift is not None:
             maps = self.lift(maps)
         for _ in range(self.passes):
@@ -166,12 +165,18 @@ class PairwiseNetwork(nn.Module):
         return maps if self.lower is None else torch.softmax(self.lower(maps), dim=1, dtype=maps.dtype)
 
 
-def _join(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+def resize_maps(maps: Tensor, size: Sequence[int], *, antialias: bool = True) -> Tensor:
+    """(B, D, H, W) -> (B, D, *size), bilinear.
 
-
-def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, D, H, W) enlarged to `size`, bilinear."""
+    Args:
+        maps: to be resized.
+        size: (height, width).
+        antialias: average where the maps shrink, as `PairwiseNetwork.refine` does; of no use where they grow.
+    """
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
-    return F.interpolate(maps, list(size), mode="bilinear", align_corners=False)
+    return F.interpolate(maps, list(size), mode="bilinear", align_corners=False, antialias=antialias)
+
+
+def _join(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())

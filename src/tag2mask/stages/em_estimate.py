@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from tag2mask.data.artefacts import write_labels, write_soft_mask, write_unit
 from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Tally
 from tag2mask.data.transforms import limit_long_side, size_of
+from tag2mask.nets.spn import resize_maps
 from tag2mask.ops.energy import smoothness_energy
 from tag2mask.ops.mining import allowed_labels
 from tag2mask.ops.superpixels import resize_regions
@@ -221,9 +222,8 @@ def soft_mask(image: TaggedImage, probabilities: Tensor, stride: int) -> SoftMas
 def _energies(alpha: Tensor, refined: Tensor, again: Tensor, mined: Tensor) -> dict[str, float]:
     """Of one image: J of alpha_u, Y^T L alpha_u with the mined labels Y, and J of alpha_p."""
     size = size_of(refined)
-    if size_of(alpha) != size:
-        # As `PairwiseNetwork.refine` does: L alpha = alpha - G alpha needs both of the same alpha.
-        alpha = F.interpolate(alpha[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+    # L alpha = alpha - G alpha needs both of the same alpha.
+    alpha = resize_maps(alpha[None], size)[0]
     target = resize_regions(mined, size)
     return {
         "unary": float(smoothness_energy(alpha[None], refined[None])),
