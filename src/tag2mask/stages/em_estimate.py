@@ -78,9 +78,8 @@ def estimate_unary(
             if image.name in train:
                 soft = soft_mask(image, probabilities, stride)
                 write_soft_mask(stage.file(f"soft/{image.name}", ".npz"), soft)
-                mask = mask_of(image.name, with_tags(probabilities, image.tags), image.size)
-            else:
-                mask = mask_of(image.name, probabilities, image.size)
+                probabilities = with_tags(probabilities, image.tags)
+            mask = mask_of(image.name, probabilities, image.size)
             # Last, because this file says that the image is done.
             write_labels(stage.file(path, ".png"), mask.labels, classes)
     stage.finish(f"alpha_u of {len(names)} images", items=len(names))
