@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tag2mask.data.artefacts import write_cams, write_labels, write_scores, write_unit
-from tag2mask.data.store import STAGES, Artefacts, RunFolder, plain
+from tag2mask.data.settings import plain
+from tag2mask.data.store import STAGES, Artefacts, RunFolder
 from tag2mask.records import Cams, SeedScores
 
 A, B, C, D = STAGES[:4]

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tag2mask.data.artefacts import read_labels, read_soft_mask, read_unit
+from tag2mask.data.settings import Settings, settings_from
 from tag2mask.data.stage_folder import load_weights_file, state_of
 from tag2mask.data.store import ROUND_STAGES, Artefacts
 from tag2mask.records import PseudoMask, Seeds, SoftMask
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from _typeshed import DataclassInstance
     from torch import Tensor
 
     from tag2mask.data.stage_folder import StageFolder
@@ -27,7 +27,6 @@ TALLY_SECONDS = 20.0
 """The numbers of a stage's images are kept so often; a stop loses those of the last seconds."""
 
 Record = TypeVar("Record")
-Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 class Round:
@@ -77,8 +76,7 @@ class Round:
             kind: their class.
         """
         kept: dict[str, Any] = state_of(self.path / stage)["settings"]
-        fields = {name: value for name, value in kept.items() if name in kind.__dataclass_fields__}
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        return settings_from(kind, {name: kept[name] for name in kind.__dataclass_fields__ if name in kept})
 
     def weights(self, stage: str) -> dict[str, Tensor]:
         """The trained weights of one of its stages.

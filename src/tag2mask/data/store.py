@@ -10,7 +10,6 @@ again.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -27,6 +26,7 @@ from tag2mask.data.artefacts import (
     remove_leftovers,
     write_json,
 )
+from tag2mask.data.settings import plain
 from tag2mask.data.stage_folder import StageFolder, clear_stage, load_weights_file, state_of
 from tag2mask.records import Cams, PseudoMask, Seeds, SeedScores
 
@@ -76,13 +76,6 @@ class Artefacts(Mapping[str, Record], Generic[Record]):
 
     def __len__(self) -> int:
         return len(self._names())
-
-
-def plain(settings: Any) -> Any:
-    """Settings (a dataclass, or several) as JSON values."""
-    if isinstance(settings, tuple):
-        return {key: value for part in settings for key, value in plain(part).items()}
-    return json.loads(json.dumps(dataclasses.asdict(settings)))
 
 
 def _record_file(path: Path) -> Path:

@@ -12,7 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from tag2mask.data.dataset import unreadable, without
-from tag2mask.data.store import RunFolder, plain
+from tag2mask.data.settings import plain, settings_from
+from tag2mask.data.store import RunFolder
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.pipelines.values import fit_value
 from tag2mask.progress import progress_bar
@@ -229,7 +230,7 @@ def prepare(
         digest=digest,
         skipped=broken,
         seed=runtime.seed,
-        settings=plain_settings(settings),
+        settings=plain(settings),
         precision=runtime.precision,
         device=str(runtime.device),
         versions=versions(),
@@ -238,22 +239,16 @@ def prepare(
     return data
 
 
-def plain_settings(settings: AffinityNetSettings) -> dict[str, Any]:
-    """The settings by stage, as JSON values."""
-    return {name: plain(getattr(settings, name)) for name in AffinityNetSettings.__dataclass_fields__}
-
-
 def settings_of(run: RunFolder) -> AffinityNetSettings:
     """The settings that a run was made with.
 
     Args:
         run: with its ``run.json``.
     """
-    kept: dict[str, dict[str, Any]] = run.record()["settings"]
-    parts = {}
+    kept, parts = run.record()["settings"], {}
     for name, part in AffinityNetSettings.__dataclass_fields__.items():
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in kept[name].items()}
-        parts[name] = part.default_factory(**values)  # type: ignore[misc, call-arg, operator, unused-ignore]
+        kind: Any = part.default_factory
+        parts[name] = settings_from(kind, kept[name])
     return AffinityNetSettings(**parts)
 
 

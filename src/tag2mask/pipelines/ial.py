@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from tag2mask.checks import check_choice, check_number
 from tag2mask.data.dataset import without
 from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Round
-from tag2mask.data.store import STAGES, RunFolder, plain
+from tag2mask.data.settings import plain
+from tag2mask.data.store import STAGES, RunFolder
 from tag2mask.ops.superpixels import SuperpixelSettings
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, make_start, prepare, typical_side, versions
 from tag2mask.stages.em_estimate import estimate_unary, refine_masks
@@ -158,7 +159,7 @@ def run_ial(
         runtime = runtime or runtime_of(start)
         _check_start(start, settings.rounds)
         data, run = _adopt(data, run, start, runtime, **facts)
-    run.write_record(ial=plain_rounds(settings))
+    run.write_record(ial=plain(settings))
     make_superpixels(data, run, settings.superpixels)
     before: RoundNetworks | None = None
     for number in range(1, settings.rounds.count + 1):
@@ -220,11 +221,6 @@ def _teacher(this: Round, rounds: RoundSettings) -> tuple[LabelSource | Artefact
         return this.start.seeds if rounds.start == "seeds" else this.start.masks, made
     last = Round(this.run, this.number - 1, this.start)
     return last.refined_soft if rounds.soft else last.masks, f"{last.folder}/{REFINE}"
-
-
-def plain_rounds(settings: IALSettings) -> dict[str, Any]:
-    """The settings by part, as JSON values."""
-    return {name: plain(getattr(settings, name)) for name in IALSettings.__dataclass_fields__}
 
 
 def runtime_of(run: RunFolder) -> Runtime:
