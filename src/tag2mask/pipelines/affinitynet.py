@@ -101,11 +101,11 @@ class AffinityNetSettings:
         Args:
             data: up to 20 of its images are decoded; those that cannot be are left out.
         """
-        return cls.quick(max(64, min(320, typical_side(data))), len(data.names))
+        return cls.quick(typical_side(data), len(data.names))
 
 
 def typical_side(data: TagDataset) -> int:
-    """The median long side in pixels of up to 20 images; 320 if none of them can be read.
+    """The image side for `quick`: the median long side of up to 20 images, within 64 and 320; 320 if none can be read.
 
     Args:
         data: images.
@@ -114,7 +114,7 @@ def typical_side(data: TagDataset) -> int:
     for name in data.names[:: max(1, math.ceil(len(data.names) / 20))]:
         with suppress(ValueError):  # `prepare` tells of broken images.
             sides.append(max(data[name].size))
-    return sorted(sides)[len(sides) // 2] if sides else 320
+    return max(64, min(320, sorted(sides)[len(sides) // 2])) if sides else 320
 
 
 def run_affinitynet(

@@ -99,7 +99,7 @@ class IALSettings:
         Args:
             data: up to 20 of its images are decoded; those that cannot be are left out.
         """
-        return cls.quick(max(64, min(320, typical_side(data))), len(data.names))
+        return cls.quick(typical_side(data), len(data.names))
 
 
 @dataclass(frozen=True, eq=False)
