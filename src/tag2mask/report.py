@@ -184,9 +184,9 @@ def _bar_rows(table: ScoreTable | None) -> list[tuple[str, list[float]]]:
 
 
 def _curves(scalars: dict[str, list[tuple[int, float]]]) -> list[Curve]:
-    """Every scalar that has at least two finite values; a loss of one term only under the name of the term."""
-    twice = len(scalars) == 2 and "loss" in scalars and len(set(map(str, scalars.values()))) == 1
-    drawn = {name: points for name, points in scalars.items() if not (twice and name == "loss")}
+    """Every scalar that has at least two finite values; a loss that equals a term only under the name of the term."""
+    terms = {name: points for name, points in scalars.items() if name != "loss"}
+    drawn = terms if scalars.get("loss") in terms.values() else scalars
     finite = {name: [(x, y) for x, y in points if math.isfinite(y)] for name, points in drawn.items()}
     return [_curve(name, points) for name, points in finite.items() if len(points) > 1]
 
