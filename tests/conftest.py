@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from painted import Stripes, fill_round, run_by_hand, superpixels_by_hand
+from tag2mask.data.rounds import Round
 from tag2mask.data.sources import open_folder
 from tag2mask.data.store import RunFolder
 from tiny import source_of, tiny_folder, tiny_ial, tiny_run
@@ -36,6 +38,17 @@ def rounds(scenes, finished):
 def linked_weights(source, target):
     """A copy with the same times; of weights, which nobody writes into, another name."""
     return os.link(source, target) if source.endswith(".safetensors") else shutil.copy2(source, target)
+
+
+@pytest.fixture
+def painted(tmp_path):
+    """Images of stripes; a run with a round that was made by hand."""
+    data = Stripes()
+    run = run_by_hand(tmp_path, data)
+    superpixels_by_hand(run, data)
+    this = Round(run, 1)
+    fill_round(this, data)
+    return data, this
 
 
 @pytest.fixture

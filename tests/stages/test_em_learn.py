@@ -22,7 +22,7 @@ SETTINGS = replace(tiny_rounds().unary, long_side=(40, 90), crop=64, jitter=(0, 
 
 
 @pytest.fixture
-def painted(tmp_path):
+def taught(tmp_path):
     """Images of stripes; a round that was made by hand, in a run that is its own start."""
     data = Stripes()
     this = Round(run_by_hand(tmp_path, data), 2)
@@ -36,8 +36,8 @@ def views_of(data, this):
     return views, backbone
 
 
-def test_views_show_pixels_and_probabilities_of_the_same_place(painted):
-    views, backbone = views_of(*painted)
+def test_views_show_pixels_and_probabilities_of_the_same_place(taught):
+    views, backbone = views_of(*taught)
     outside = 0
     for epoch in range(8):
         pixels, targets = views[epoch, epoch % 2]
@@ -70,8 +70,8 @@ def test_probabilities_at_coarse_cells_are_enlarged_to_the_image(tmp_path):
     assert targets[3].equal(ramp) or targets[3].equal(ramp.flip(-1))
 
 
-def test_a_batch_stacks_its_views(painted):
-    views, _ = views_of(*painted)
+def test_a_batch_stacks_its_views(taught):
+    views, _ = views_of(*taught)
     batch = collate_soft([views[0, 0], views[0, 1]])
     assert batch.pixels.shape == (2, 3, 64, 64)
     assert batch.targets[1].equal(views[0, 1][1])
@@ -83,8 +83,8 @@ def learn(data, this, masks, before=None, **changes):
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_training_goes_on_from_the_network_before(painted, soft):
-    data, this = painted
+def test_training_goes_on_from_the_network_before(taught, soft):
+    data, this = taught
     masks = this.refined_soft if soft else this.masks
     before = build_segmenter(SETTINGS, 3, None, tiny_runtime())
     with torch.no_grad():
@@ -97,8 +97,8 @@ def test_training_goes_on_from_the_network_before(painted, soft):
     assert all(value.equal(net.state_dict()[name]) for name, value in again.state_dict().items()), "done before"
 
 
-def test_it_learns_soft_masks(painted):
-    data, this = painted
+def test_it_learns_soft_masks(taught):
+    data, this = taught
     start = build_segmenter(SETTINGS, 3, None, tiny_runtime())
     learn(data, this, this.refined_soft, start, epochs=12, rate=5e-3)
     losses = [loss for _, loss in this.run.curves()["em/round_2/1_unary"]["labels"]]
@@ -106,8 +106,8 @@ def test_it_learns_soft_masks(painted):
     assert 0.5 < losses[-1] < 0.75 * losses[0]
 
 
-def test_soft_and_hard_masks_are_not_taken_for_each_other(painted):
-    data, this = painted
+def test_soft_and_hard_masks_are_not_taken_for_each_other(taught):
+    data, this = taught
     start = build_segmenter(SETTINGS, 3, None, tiny_runtime())
     weights = [
         learn(data, this, masks, start).classify.weight.detach().clone()

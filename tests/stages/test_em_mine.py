@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from painted import STRIPES, Stripes, fill_round, inside, run_by_hand, stripes_seen, superpixels_by_hand
+from painted import STRIPES, Stripes, inside, run_by_hand, stripes_seen
 from tag2mask.data.artefacts import read_json, write_json, write_labels
 from tag2mask.data.rounds import Round
 from tag2mask.nets.backbones import Backbone
@@ -104,17 +104,6 @@ def test_superpixels_that_are_gone_are_told(tmp_path):
 
 
 SETTINGS = replace(tiny_rounds().mine, long_side=(40, 90), crop=64, jitter=(0, 0, 0, 0))
-
-
-@pytest.fixture
-def painted(tmp_path):
-    """Images of stripes; a run with a round that was made by hand."""
-    data = Stripes()
-    run = run_by_hand(tmp_path, data)
-    superpixels_by_hand(run, data)
-    this = Round(run, 1)
-    fill_round(this, data)
-    return data, this
 
 
 def views_of(data, this, samples=None):

@@ -29,17 +29,6 @@ from tiny import tiny_rounds, tiny_runtime, with_changes
 SETTINGS = replace(tiny_rounds().pairwise, long_side=(40, 90), crop=64, jitter=(0, 0, 0, 0))
 
 
-@pytest.fixture
-def painted(tmp_path):
-    """Images of stripes; a run with a round that was made by hand."""
-    data = Stripes()
-    run = run_by_hand(tmp_path, data)
-    superpixels_by_hand(run, data)
-    this = Round(run, 1)
-    fill_round(this, data)
-    return data, this
-
-
 def views_of(data, this, settings=SETTINGS):
     backbone = Backbone("resnet10t", 16)
     return PairwiseViews(data, this, settings, backbone=backbone, runtime=tiny_runtime()), backbone
