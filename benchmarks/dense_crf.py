@@ -11,7 +11,6 @@ pixel hangs between two labels, ten steps of mean field magnify the rounding of 
 from __future__ import annotations
 
 import argparse
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ from skimage.transform import resize
 
 from tag2mask.ops.crf import CrfSettings, DenseCrf, _team, dense_crf
 from tag2mask.ops.permutohedral import build_lattice
+from timing import best_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,17 +116,6 @@ def in_float64(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
             for norm, (splat, blurs, gain, weight) in zip(norms, filters, strict=True)
         )
     return q.T.reshape(probabilities.shape)
-
-
-def best_times(calls: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """Milliseconds of each call, the best of some repetitions, all calls in turn."""
-    times = dict.fromkeys(calls, np.inf)
-    for _ in range(repetitions + 1):  # The first round compiles and warms up.
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name] = min(times[name], 1e3 * (time.perf_counter() - start))
-    return times
 
 
 def main() -> None:

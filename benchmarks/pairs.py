@@ -22,7 +22,6 @@ import ctypes
 import gc
 import multiprocessing
 import re
-import time
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +33,7 @@ from torch import Tensor
 from tag2mask.ops.affinity import _pair_affinity_in_torch, half_disc_offsets, pair_affinity, pair_targets
 from tag2mask.ops.losses import pair_loss
 from tag2mask.records import PairTargets
+from timing import best_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,17 +86,6 @@ def there_and_back(way: Way, features: Tensor, targets: PairTargets) -> list[Ten
     values = way(leaf, OFFSETS)
     loss = torch.stack(list(pair_loss(values, targets).values())).sum()
     return [values.detach(), loss.detach(), *torch.autograd.grad(loss, leaf)]
-
-
-def best_times(calls: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """Milliseconds of each call, the best of some repetitions, all calls in turn."""
-    times = dict.fromkeys(calls, float("inf"))
-    for _ in range(repetitions):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name] = min(times[name], time.perf_counter() - start)
-    return {name: 1000 * seconds for name, seconds in times.items()}
 
 
 def resident(kind: str) -> float:

@@ -11,7 +11,6 @@ the largest one between our results and gradients and those of the plain loop, r
 from __future__ import annotations
 
 import argparse
-import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from tag2mask.ops.linear_scan import scan_and_merge
 from tag2mask.ops.propagation import _scan_and_merge_in_torch, convex_weights, inside
+from timing import best_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,17 +65,6 @@ def there_and_back(way: Way, given: list[Tensor]) -> list[Tensor]:
     leaves = [part.detach().requires_grad_() for part in given[:3]]
     result = way(*leaves)
     return [result.detach(), *torch.autograd.grad(result, leaves, given[3])]
-
-
-def best_times(calls: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """Milliseconds of each call, the best of some repetitions, all calls in turn."""
-    times = dict.fromkeys(calls, float("inf"))
-    for _ in range(repetitions + 1):  # The first round compiles and warms up.
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name] = min(times[name], time.perf_counter() - start)
-    return {name: 1000 * seconds for name, seconds in times.items()}
 
 
 def difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
