@@ -91,7 +91,7 @@ def test_the_rounds_differ_and_their_networks_go_on(rounds):
 def test_the_record_says_what_the_rounds_were_made_with(finished, rounds):
     record, before = rounds.record(), finished.record()
     assert record["start"] == str(finished.path.resolve())
-    assert record["ial"].keys() == {"rounds", "unary", "superpixels", "mine", "pairwise"}
+    assert record["ial"].keys() == {"rounds", "unary", "superpixels", "mine", "pairwise", "crf"}
     assert record["ial"]["mine"]["threshold"] == tiny_rounds().mine.threshold
     same = ("names", "val_names", "class_names", "digest", "source", "settings", "skipped")
     assert all(record[key] == before[key] for key in same)
@@ -167,7 +167,7 @@ def test_rounds_from_masks_with_another_propagation_and_other_superpixels(scenes
         ONE,
         rounds={"start": "masks"},
         superpixels={"algorithm": "felzenszwalb"},
-        pairwise={"merge": "max", "signed": True, "hidden": 8, "passes": 2},
+        pairwise={"merge": "max", "signed": True, "edges": False, "hidden": 8, "passes": 2},
     )
     run = tiny_ial(scenes, tmp_path / "masks", settings, start=finished)
     this = Round(run, 1)

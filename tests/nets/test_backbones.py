@@ -26,6 +26,17 @@ def test_a_level_may_be_left_out_with_its_blocks():
     assert sum(p.numel() for p in less.parameters()) < sum(p.numel() for p in whole.parameters()) / 2
 
 
+@torch.no_grad()
+def test_levels_behind_a_stride_may_be_left_out():
+    whole, short = Backbone("resnet10t", 16).eval(), Backbone("resnet10t", 16, until_stride=4).eval()
+    assert (whole.strides, short.strides, short.output_stride) == ((2, 4, 8, 16, 16), (2, 4), 4)
+    short.load_state_dict({name: value for name, value in whole.state_dict().items() if name in short.state_dict()})
+    pixels = torch.randn(1, 3, 33, 47, generator=torch.Generator().manual_seed(0))
+    for level, same in zip(short(pixels), whole(pixels), strict=False):
+        assert level.equal(same)
+    assert sum(p.numel() for p in short.parameters()) < sum(p.numel() for p in whole.parameters()) / 8
+
+
 def test_an_unknown_name_is_told_with_near_ones():
     with pytest.raises(ValueError, match=r"timm has no model of this name\. Near: .*resnet") as error:
         Backbone("resnet18x")

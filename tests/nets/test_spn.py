@@ -203,6 +203,29 @@ def test_partial_labels_spread_to_the_border_of_the_colour():
     assert agreement(net, [0.5]) > 0.5
 
 
+@torch.no_grad()
+def test_with_edges_an_untrained_network_stops_at_an_edge_and_goes_far_on_one_colour():
+    net = build(edges=True, stride=2, merge="mean").eval()
+    image = torch.full((1, 3, 32, 96), -1.0)
+    image[..., 48:] = 1.0
+    known = torch.zeros(1, 2, 16, 48)
+    known[:, 0] = 1
+    known[:, :, :, 40:] = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1)
+    spread = net(image, known)[0, 1]
+    assert float(spread[:, :24].max()) < 0.01, "behind the edge"
+    assert float(spread[:, 26:34].min()) > 10 * float(spread[:, :24].max()), "on the same colour"
+    blind = build(edges=False, stride=2, merge="mean").eval()
+    assert float(spread[:, 26].mean()) > 2 * float(blind(image, known)[0, 1][:, 26].mean())
+
+
+@pytest.mark.parametrize("layer", ["embed.weight", "colour", "weigh.weight"])
+def test_with_edges_colours_and_features_learn(layer):
+    net = build(edges=True)
+    known = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    net(pixels(64, 64), known)[:, 1].square().sum().backward()
+    assert net.get_parameter(layer).grad.abs().sum() > 0
+
+
 def test_wrong_arguments_are_named():
     backbone = Backbone("resnet10t", 16)
     for stride in (0, 32):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -13,6 +14,7 @@ from reference.regions_by_loops import confident_loss_by_loops, smoothness_loss_
 from tag2mask.ops.losses import (
     confident_region_loss,
     label_loss,
+    object_weight,
     pair_loss,
     region_smoothness_loss,
     soft_label_loss,
@@ -240,6 +242,39 @@ def test_confident_region_loss_with_300_classes_finds_the_channel_of_label_300()
     probabilities = torch.zeros(1, 301, 1, 1)
     probabilities[0, 299] = 1
     assert abs(float(confident_region_loss(probabilities, torch.tensor([[[300]]])))) < 1e-4
+
+
+def test_an_objects_pixel_weighs_as_many_of_the_background():
+    # Two pixels of background, one of an object, one unknown; a weight of 2 is as good as to show the object twice.
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 3, 1, 4, generator=generator)
+    labels = torch.tensor([[[0, 0, 2, IGNORE]]])
+    twice = torch.cat([logits, logits[..., 2:3]], dim=-1), torch.tensor([[[0, 0, 2, IGNORE, 2]]])
+    assert_close(label_loss(logits, labels, 2.0), label_loss(*twice))
+    targets = F.one_hot(torch.tensor([[[0, 0, 2, 0]]]), 3).movedim(-1, 1).float()
+    targets[..., 3] = 0
+    assert_close(soft_label_loss(logits, targets, 2.0), label_loss(*twice))
+    probabilities = logits.softmax(dim=1)
+    again = twice[0].softmax(dim=1)
+    assert_close(confident_region_loss(probabilities, labels, 2.0), confident_region_loss(again, twice[1]))
+
+
+@pytest.mark.parametrize(
+    ("balance", "weight"),
+    [(0, 1), (0.5, 3), (1, 9)],
+)
+def test_object_weight_is_a_power_of_the_ratio_over_all_maps(balance, weight):
+    maps = [torch.tensor([[0, 0, 0, 0, 0]]), torch.tensor([0, 0, 0, 0, 7, IGNORE, IGNORE])]
+    assert object_weight(maps, balance) == pytest.approx(weight)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, IGNORE], [3, 1], [IGNORE], []])
+def test_object_weight_of_objects_or_background_alone_is_one(labels):
+    assert object_weight([torch.tensor(labels, dtype=torch.int64)], 0.5) == 1
+
+
+def test_a_balance_of_zero_reads_no_map():
+    assert object_weight(iter([None]), 0) == 1
 
 
 def test_region_smoothness_loss_by_eye():

@@ -1,5 +1,7 @@
 """The four scans against the double loop of the paper, their gradients, and the laws that a mean of means keeps."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from tag2mask.ops.propagation import (
     affinity_matrix,
     convex_weights,
     inside,
+    neighbour_distances,
     propagate,
     signed_weights,
 )
@@ -337,6 +340,21 @@ def test_a_wall_stops_what_is_handed_on():
     spread = propagate(maps, weights, only(0, torch.zeros(1, 4, 6, 9)))
     assert float(spread[..., 3].min()) > 0.6, "two thirds at the upper and lower end, where one neighbour is missing"
     assert float(spread[..., 4:].max()) == 0
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 4), (3, 1), (1, 1)])
+def test_neighbour_distances_are_those_of_a_double_loop(size):
+    features = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    found = neighbour_distances(features)
+    steps = {0: (0, -1), 1: (0, 1), 2: (-1, 0), 3: (1, 0)}
+    expected = torch.zeros(2, 4, 3, *size)
+    for direction, k, i, j in itertools.product(range(4), range(3), range(size[0]), range(size[1])):
+        down, right = steps[direction]
+        row, column = (i + k - 1, j + right) if direction < 2 else (i + down, j + k - 1)
+        if 0 <= row < size[0] and 0 <= column < size[1]:
+            apart = (features[:, :, i, j] - features[:, :, row, column]).abs().sum(dim=1)
+            expected[:, direction, k, i, j] = apart
+    assert_close(found, expected)
 
 
 def test_convex_weights_are_shares_and_begin_at_a_quarter():

@@ -189,12 +189,13 @@ def test_the_energy_is_of_the_alpha_that_was_spread():
     assert_close(refined, same)
     found = _energies(alpha, refined, again, torch.full((64, 64), 255))
     assert found["unary"] == pytest.approx(float((small * (small - refined)).mean()), rel=1e-4)
-    assert found["mined"] == found["unary"], "nothing was mined"
+    # The same numbers, added up in another order.
+    assert found["mined"] == pytest.approx(found["unary"], rel=1e-5), "nothing was mined"
     assert found["refined"] == pytest.approx(float((refined * (refined - again)).mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("size", [(48, 48), (33, 71), (1, 1), (200, 10)])
-@pytest.mark.parametrize("change", [{}, {"merge": "max", "signed": True, "hidden": 8, "passes": 2}])
+@pytest.mark.parametrize("change", [{}, {"merge": "max", "signed": True, "edges": False, "hidden": 8, "passes": 2}])
 def test_images_of_any_size_are_refined(size, change):
     settings, runtime = replace(SETTINGS.pairwise, **change), tiny_runtime()
     net = build_pairwise(settings, 6, None, runtime)

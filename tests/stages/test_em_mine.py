@@ -15,13 +15,15 @@ from painted import STRIPES, Stripes, inside, run_by_hand, stripes_seen
 from tag2mask.data.artefacts import read_json, write_json, write_labels
 from tag2mask.data.rounds import Round
 from tag2mask.nets.backbones import Backbone
-from tag2mask.nets.region_net import RegionNet
+from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
+from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.mining import allowed_labels, confident_regions, region_samples
 from tag2mask.ops.superpixels import SuperpixelSettings, superpixels
-from tag2mask.records import IGNORE, Regions, TaggedImage
+from tag2mask.records import IGNORE, Regions, SoftMask, TaggedImage
 from tag2mask.stages.em_mine import (
     MineSettings,
     RegionViews,
+    _sharpened,
     collate_regions,
     mine_regions,
     region_loss,
@@ -236,12 +238,15 @@ def test_mined_pixels_are_the_samples_that_the_classifier_is_sure_of(scenes, rou
     settings, runtime = tiny_rounds().mine, tiny_runtime()
     for number in (1, 2):
         this = Round(rounds, number)
-        net = RegionNet(Backbone(settings.backbone, settings.output_stride), 6, settings.hidden, settings.dropout)
+        until = 0 if settings.context else FINE_STRIDE
+        backbone = Backbone(settings.backbone, settings.output_stride, until_stride=until)
+        net = RegionNet(backbone, 6, settings.hidden, settings.dropout)
         net.load_state_dict(this.weights("3_mine"))
         kept = 0
         for name in scenes.names:
             regions = regions_of(rounds, name)
-            samples = region_samples(this.unary[name], regions, 7, settings.share)
+            labels = _sharpened(scenes[name], this.soft[name], settings, CrfSettings())
+            samples = region_samples(labels, regions, 7, settings.share)
             with runtime.inference(net):
                 probabilities = region_probabilities(scenes[name], regions, net, settings, runtime)
             mined = confident_regions(samples, probabilities, settings.threshold)
@@ -268,7 +273,11 @@ def test_the_summary_tells_of_all_images_also_after_a_stop(scenes, copied_rounds
     weights = (stage / "weights.safetensors").stat().st_mtime_ns
     start = copied_rounds.path.parent / "tiny"
     mine_regions(
-        scenes, Round(copied_rounds, 1, type(copied_rounds)(start)), tiny_rounds().mine, runtime=tiny_runtime()
+        scenes,
+        Round(copied_rounds, 1, type(copied_rounds)(start)),
+        tiny_rounds().mine,
+        crf=CrfSettings(),
+        runtime=tiny_runtime(),
     )
     again = read_json(stage / "stage.json")
     assert (again["finished"], again["key"]) == (True, state["key"])
@@ -287,7 +296,8 @@ def test_one_region_and_a_region_for_every_pixel_are_mined(finished, tmp_path, d
     this = Round(run, 1, finished)
     for place, name in enumerate(data.names):
         write_labels(this.path / "2_estimate" / "masks" / f"{name}.png", torch.full(data.size, 3 * place), 3)
-    mine_regions(data, this, replace(SETTINGS, threshold=0.0), runtime=tiny_runtime())
+    unsharpened = replace(SETTINGS, threshold=0.0, sharpen=False)
+    mine_regions(data, this, unsharpened, crf=CrfSettings(), runtime=tiny_runtime())
     for place, name in enumerate(data.names):
         assert set(this.mined[name].labels.unique().tolist()) <= {3 * place, IGNORE}
         assert this.mined[name].labels.shape == data.size
@@ -296,10 +306,26 @@ def test_one_region_and_a_region_for_every_pixel_are_mined(finished, tmp_path, d
         assert set(kept) == {0, data.size[0] * data.size[1]}, "both look alike, and one label is right"
 
 
+def test_sharpened_labels_end_at_the_edge_of_the_image():
+    pixels = torch.full((3, 40, 60), 30, dtype=torch.uint8)
+    pixels[:, :, 30:] = 220
+    # alpha_u knows the half with the object only roughly: it says so from column 18 on.
+    alpha = torch.full((40, 60), 0.3)
+    alpha[:, 18:] = 0.7
+    alpha[:, 40:] = 0.95
+    alpha[:, :10] = 0.05
+    image = TaggedImage("a", pixels, torch.tensor([False, True]))
+    soft = SoftMask("a", torch.tensor([1]), torch.stack([1 - alpha, alpha]), image.size)
+    labels = _sharpened(image, soft, SETTINGS, CrfSettings())
+    assert labels.equal(torch.where(torch.arange(60) >= 30, 2, 0).expand(40, 60))
+    nothing = SoftMask("a", torch.zeros(0, dtype=torch.int64), torch.ones(1, 20, 30), image.size)
+    assert _sharpened(image, nothing, SETTINGS, CrfSettings()).equal(torch.zeros(40, 60, dtype=torch.int64))
+
+
 def test_without_mining_every_pixel_is_taken(painted):
     data, this = painted
     settings = replace(SETTINGS, enabled=False, start_from="imagenet")
-    mine_regions(data, this, settings, runtime=tiny_runtime())
+    mine_regions(data, this, settings, crf=CrfSettings(), runtime=tiny_runtime())
     for name in data.names:
         assert this.mined[name].labels.equal(this.unary[name])
     assert not list((this.path / "3_mine").glob("*.safetensors"))
@@ -310,8 +336,9 @@ def test_no_superpixel_with_one_label_is_told(painted):
     chequered = 3 * ((torch.arange(40)[:, None] + torch.arange(60)) % 2)
     for name in data.names:
         write_labels(this.path / "2_estimate" / "masks" / f"{name}.png", chequered, 3)
+    settings = replace(SETTINGS, start_from="imagenet", sharpen=False)
     with pytest.raises(ValueError, match=r"em/round_1/3_mine: no superpixel has one label on 80% of its pixels\. Take"):
-        mine_regions(data, this, replace(SETTINGS, start_from="imagenet"), runtime=tiny_runtime())
+        mine_regions(data, this, settings, crf=CrfSettings(), runtime=tiny_runtime())
 
 
 @pytest.mark.parametrize(

@@ -125,14 +125,14 @@ def test_a_batch_numbers_its_regions_through(painted):
 def test_the_loss_is_that_of_confident_regions_and_of_smoothness(painted):
     batch, runtime = batch_of(painted), tiny_runtime()
     net = build_pairwise(SETTINGS, 3, None, runtime).eval()
-    terms = pairwise_loss(net, batch, 0.5, runtime)
+    terms = pairwise_loss(net, batch, runtime, smoothness=0.5)
     guidance = net.guide(batch.pixels)
     refined = net.refine(guidance, batch.probabilities)
     assert_close(terms["confident_regions"], confident_region_loss(refined, batch.labels))
     smooth = region_smoothness_loss(guidance.weights.reshape(2, 12, 32, 32), batch.ids, batch.count)
     assert_close(terms["smoothness"], smooth / 2)
     assert smooth > 0
-    assert list(pairwise_loss(net, batch, 0, runtime)) == ["confident_regions"]
+    assert list(pairwise_loss(net, batch, runtime, smoothness=0)) == ["confident_regions"]
 
 
 @pytest.mark.parametrize(
@@ -140,17 +140,19 @@ def test_the_loss_is_that_of_confident_regions_and_of_smoothness(painted):
     [
         {"merge": "mean"},
         {"merge": "max"},
-        {"merge": "max", "signed": True, "hidden": 8, "passes": 2},
+        {"merge": "max", "signed": True, "edges": False, "hidden": 8, "passes": 2},
         {"passes": 2, "smoothness": 0.0},
     ],
 )
 def test_every_kind_of_network_gets_gradients_where_it_has_weights(painted, change):
     settings = replace(SETTINGS, **change)
     net = build_pairwise(settings, 3, None, tiny_runtime())
-    sum(pairwise_loss(net, batch_of(painted, settings), settings.smoothness, tiny_runtime()).values()).backward()
+    batch = batch_of(painted, settings)
+    sum(pairwise_loss(net, batch, tiny_runtime(), smoothness=settings.smoothness).values()).backward()
     used = [name for name, weight in net.named_parameters() if weight.grad is not None and bool(weight.grad.any())]
     assert "weigh.weight" in used
     assert (net.gate is not None) == ("gate.weight" in used)
+    assert settings.edges == ("embed.weight" in used) == ("colour" in used)
     assert (net.lift is not None) == ("lift.weight" in used and "lower.weight" in used)
     assert any(name.startswith("backbone.") for name in used)
 
@@ -202,6 +204,8 @@ def test_a_finished_stage_gives_the_weights_back(scenes, copied_rounds):
         ({"passes": 0}, r"PairwiseSettings\.passes: expected 1 or more"),
         ({"stride": 0}, r"PairwiseSettings\.stride: expected 1 or more"),
         ({"smoothness": -1.0}, r"PairwiseSettings\.smoothness: expected 0 or more"),
+        ({"signed": True}, r"PairwiseSettings\.edges: expected false with signed weights"),
+        ({"balance": -1.0}, r"PairwiseSettings\.balance: expected 0 or more"),
         ({"start_from": "nowhere"}, r"PairwiseSettings\.start_from: expected one of"),
     ],
 )
@@ -213,5 +217,6 @@ def test_settings_that_can_not_be_are_told(change, words):
 def test_presets():
     paper = PairwiseSettings.paper()
     assert (paper.stride, paper.merge, paper.signed, paper.hidden, paper.passes) == (2, "max", True, 32, 2)
+    assert (paper.edges, paper.balance) == (False, 0)
     assert PairwiseSettings.quick(images=100).epochs > PairwiseSettings.quick(images=2000).epochs
     assert PairwiseSettings.quick(144).stride < PairwiseSettings.quick(320).stride

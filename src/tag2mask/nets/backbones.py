@@ -20,6 +20,7 @@ class Backbone(nn.Module):
         output_stride: image pixels per cell of the last map: 8, 16 or 32; later blocks are dilated to keep it.
         pretrained: start from timm's published weights (asks the internet once, then its cache).
         without_last: how many of the deepest levels to leave out, with the blocks that only they use.
+        until_stride: leave out all levels behind the first one of this stride or coarser; 0 keeps them.
 
     Raises:
         ValueError: if timm does not know the name, cannot give maps at this stride, or cannot get the weights.
@@ -30,16 +31,18 @@ class Backbone(nn.Module):
         (8, 12)
     """
 
-    def __init__(self, name: str, output_stride: int = 16, pretrained: bool = False, without_last: int = 0) -> None:
+    def __init__(
+        self, name: str, output_stride: int = 16, pretrained: bool = False, without_last: int = 0, until_stride: int = 0
+    ) -> None:
         super().__init__()
         if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name[:6]}*")[:8]) or "timm.list_models() names all"
             raise ValueError(f"backbone {name!r}: timm has no model of this name. Near: {near}.")
         self.name = name
-        self.output_stride = output_stride
-        self.net = net = _create(name, output_stride, pretrained, without_last)
+        self.net = net = _create(name, output_stride, pretrained, without_last, until_stride)
         self.channels: tuple[int, ...] = tuple(_info(net).channels())
         self.strides: tuple[int, ...] = tuple(_info(net).reduction())
+        self.output_stride = self.strides[-1]
         config: Any = net.pretrained_cfg
         self.mean: Sequence[float] = tuple(config.get("mean", (0.485, 0.456, 0.406)))
         self.std: Sequence[float] = tuple(config.get("std", (0.229, 0.224, 0.225)))
@@ -57,12 +60,14 @@ class Backbone(nn.Module):
         return levels
 
 
-def _create(name: str, output_stride: int, pretrained: bool, without_last: int) -> nn.Module:
+def _create(name: str, output_stride: int, pretrained: bool, without_last: int, until_stride: int) -> nn.Module:
     wanted: dict[str, Any] = {"features_only": True, "output_stride": output_stride}
     try:
-        if without_last:
-            levels = len(_info(timm.create_model(name, **wanted)).channels())
-            wanted["out_indices"] = tuple(range(levels - without_last))
+        if without_last or until_stride:
+            strides = _info(timm.create_model(name, **wanted)).reduction()
+            deep = [level for level, stride in enumerate(strides) if until_stride and stride >= until_stride]
+            kept = min([len(strides) - without_last, *(level + 1 for level in deep[:1])])
+            wanted["out_indices"] = tuple(range(kept))
         net: nn.Module = timm.create_model(name, pretrained=pretrained, **wanted)
     except (TypeError, AssertionError, NotImplementedError, AttributeError) as error:
         raise ValueError(
@@ -78,7 +83,7 @@ def _create(name: str, output_stride: int, pretrained: bool, without_last: int) 
             "on a connected machine and copy timm's cache folder (HF_HOME) here."
         ) from error
     found = int(_info(net).reduction()[-1])
-    if found != output_stride:
+    if found != output_stride and not until_stride:
         raise ValueError(
             f"backbone {name!r}: asked for output stride {output_stride}, its last map has {found}. "
             f"Set the stride to {found} or take a backbone that can be dilated (any ResNet)."

@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from tag2mask.nets.backbones import Backbone
 
 
+FINE_STRIDE = 4
+"""Image pixels per cell of the finest level that is pooled, at least."""
+
+
 class RegionNet(nn.Module):
     """Shared features, averaged over each region's exact pixels, then two fully connected layers and a classifier.
 
     The last level says what is around a region, but a superpixel is hardly larger than one of its cells, so that
     neighbours on both sides of an object's border would get nearly the same features; the finest level at stride 4 or
-    coarser, which tells their colours and textures apart, is pooled too and put beside it.
+    coarser, which tells their colours and textures apart, is pooled too and put beside it. A backbone that ends there
+    sees hardly more than the region itself: then a piece of meadow is judged like any other one, also where the samples
+    call it cow.
 
     Args:
         backbone: gives the feature maps.
@@ -33,7 +39,7 @@ class RegionNet(nn.Module):
         check_number("num_classes", num_classes, 1)
         check_number("hidden", hidden, 1)
         self.backbone = backbone
-        fine = next(index for index, stride in enumerate(backbone.strides) if stride >= 4)
+        fine = next(index for index, stride in enumerate(backbone.strides) if stride >= FINE_STRIDE)
         self.levels = sorted({fine, len(backbone.strides) - 1})
         self.head = nn.Sequential(
             nn.Linear(sum(backbone.channels[level] for level in self.levels), hidden),

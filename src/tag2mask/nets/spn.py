@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.checks import check_choice, check_number, check_shape
-from tag2mask.ops.propagation import Merge, convex_weights, propagate, signed_weights
+from tag2mask.ops.propagation import Merge, convex_weights, neighbour_distances, propagate, signed_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 
 START = 0.9
 """What a pixel of an untrained network takes from its three neighbours together: values reach some ten cells far."""
+
+START_AT_EDGES = 0.99
+"""The same with `edges`, between pixels of one colour: values reach a hundred cells, or up to the next edge."""
+
+COLOUR = 7.0
+"""With `edges`, what an untrained network takes from a weight's logit for a difference of 1 between two colours."""
+
+EMBEDDING = 16
+"""With `edges`, channels of the learned features whose differences close the weights."""
 
 _SUM_FLOOR = 1e-6  # For maps of zeros; what was a probability sums to 1 or more after a pass.
 
@@ -60,6 +69,8 @@ class PairwiseNetwork(nn.Module):
         width: channels of the top-down path.
         merge: how the four directions become one (published: ``max``).
         signed: weights of either sign, as published, instead of convex ones.
+        edges: the weights between two neighbours fall with the distance of their colours and learned features, so
+            that even the untrained network stops at edges (not published; convex weights only).
         hidden: spread so many channels, made of the probabilities by a 1x1 convolution (published: 32), instead of
             the probabilities themselves (0). Unlike in the published network, the channels share their weights.
         passes: how often the propagation is done, with the same guidance (published: 2); the whole is G^passes.
@@ -84,12 +95,15 @@ class PairwiseNetwork(nn.Module):
         width: int = 64,
         merge: Merge = "gated",
         signed: bool = False,
+        edges: bool = False,
         hidden: int = 0,
         passes: int = 1,
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
         check_choice("merge", merge, get_args(Merge))
+        if signed and edges:
+            raise ValueError("edges: expected convex weights, got signed ones. Set either signed or edges to false.")
         check_number("stride", stride, 1, backbone.output_stride + 1)
         for name, number, lowest in (("width", width, 1), ("hidden", hidden, 0), ("passes", passes, 1)):
             check_number(name, number, lowest)
@@ -103,8 +117,14 @@ class PairwiseNetwork(nn.Module):
         self.sides = nn.ModuleList(nn.Conv2d(tap, width, 1) for tap in taps)
         self.joins = nn.ModuleList(_join(width) for _ in taps)
         self.weigh = nn.Conv2d(width, 12, 1)
-        start = START / 3 if signed else math.log(START / 3 / (1 - START))
-        nn.init.constant_(self.weigh.bias, start)  # type: ignore[arg-type]
+        start = START_AT_EDGES if edges else START
+        nn.init.constant_(self.weigh.bias, start / 3 if signed else math.log(start / 3 / (1 - start)))  # type: ignore[arg-type]
+        self.embed = nn.Conv2d(width, EMBEDDING, 1) if edges else None
+        self.colour = nn.Parameter(torch.tensor(math.log(COLOUR))) if edges else None
+        if self.embed is not None:
+            # What is random shall not say much beside the colours.
+            nn.init.normal_(self.weigh.weight, std=0.01)
+            nn.init.normal_(self.embed.weight, std=0.02)
         self.gate = nn.Conv2d(width, 4, 1) if merge == "gated" else None
         channels = 0 if num_classes is None else 1 + num_classes
         self.lift = nn.Conv2d(channels, hidden, 1) if hidden else None
@@ -130,10 +150,20 @@ class PairwiseNetwork(nn.Module):
             features = join(side + resize_maps(features, side.shape[-2:], antialias=False))
         cells = [math.ceil(length / self.stride) for length in pixels.shape[-2:]]
         features = resize_maps(features, cells, antialias=False)
-        weights = (signed_weights if self.signed else convex_weights)(self.weigh(features))
+        weights = self._weights(features, pixels)
         if self.gate is None:
             return Guidance(weights, None)
         return Guidance(weights, torch.softmax(self.gate(features), dim=1, dtype=weights.dtype))
+
+    def _weights(self, features: Tensor, pixels: Tensor) -> Tensor:
+        """(B, 4, 3, h, w) of features (B, width, h, w) and the pixels."""
+        raw: Tensor = self.weigh(features)
+        if self.embed is None or self.colour is None:
+            return (signed_weights if self.signed else convex_weights)(raw)
+        colours = F.interpolate(pixels, features.shape[-2:], mode="area")
+        wide = torch.promote_types(raw.dtype, torch.float32)
+        apart = self.colour.exp() * neighbour_distances(colours) + neighbour_distances(self.embed(features).to(wide))
+        return convex_weights(raw - apart.flatten(1, 2))
 
     def refine(self, guidance: Guidance, probabilities: Tensor) -> Tensor:
         """Spread probabilities as the guidance says.

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from tag2mask.checks import check_shape
 from tag2mask.ops.superpixels import region_mean
-from tag2mask.records import channels_from_labels
+from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tag2mask.records import PairTargets
 
 _LOG_FLOOR = 1e-5
@@ -52,26 +54,28 @@ def pair_loss(affinity: Tensor, targets: PairTargets) -> dict[str, Tensor]:
     }
 
 
-def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def label_loss(logits: Tensor, labels: Tensor, object_weight: float = 1.0) -> Tensor:
     """Softmax cross-entropy over the pixels whose label is not IGNORE; 0 if there are none.
 
     Args:
         logits: (B, 1 + C, H, W); channel 0 is the background.
         labels: (B, H, W) int64: 0, 1..C, IGNORE.
+        object_weight: of a pixel of any class; one of the background has weight 1.
     """
     known = check_shape("logits", logits, "B channels H W")
     check_shape("labels", labels, "B H W", B=known["B"], H=known["H"], W=known["W"])
     channels = channels_from_labels(labels)
-    total = F.cross_entropy(logits.float(), channels, ignore_index=-1, reduction="sum")
-    return total / (channels >= 0).sum().clamp(min=1)
+    losses = F.cross_entropy(logits.float(), channels, ignore_index=-1, reduction="none")
+    return _mean_over(losses, _label_weights(channels, object_weight))
 
 
-def soft_label_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def soft_label_loss(logits: Tensor, targets: Tensor, object_weight: float = 1.0) -> Tensor:
     """Softmax cross-entropy against probabilities instead of labels, over the pixels that have any; 0 without one.
 
     Args:
         logits: (B, 1 + C, H, W); channel 0 is the background.
         targets: (B, 1 + C, H, W) probabilities; all 0 where nothing is known.
+        object_weight: of the probability of any class; that of the background has weight 1.
 
     Example:
         >>> targets = torch.tensor([[[[0.5, 0.0]], [[0.5, 0.0]]]])  # Two pixels; of the second one nothing is known.
@@ -79,11 +83,11 @@ def soft_label_loss(logits: Tensor, targets: Tensor) -> Tensor:
         0.693
     """
     check_shape("targets", targets, "B channels H W", **check_shape("logits", logits, "B channels H W"))
-    losses = -(targets * F.log_softmax(logits.float(), dim=1)).sum(dim=1)
-    return _mean_over(losses, targets.sum(dim=1) > 0)
+    weights = torch.cat([targets[:, :1], object_weight * targets[:, 1:]], dim=1)
+    return _mean_over(-F.log_softmax(logits.float(), dim=1), weights)
 
 
-def confident_region_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
+def confident_region_loss(probabilities: Tensor, labels: Tensor, object_weight: float = 1.0) -> Tensor:
     """L_a: mean of -log p of their label over the pixels of confident regions (Wang et al., IJCV 2020).
 
     The paper's L_a = -Y^T log alpha_p is a sum; a mean does not depend on how much was mined. 0 if nothing was.
@@ -91,6 +95,7 @@ def confident_region_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
     Args:
         probabilities: (B, 1 + C, h, w) in [0, 1], refined; channel 0 is the background.
         labels: (B, h, w) int64 of the mined regions: 0, 1..C; IGNORE everywhere else.
+        object_weight: of a pixel of any class; one of the background has weight 1.
 
     Example:
         >>> probabilities = torch.tensor([[[[0.5, 0.9]], [[0.5, 0.1]]]])  # Two pixels; background, class 1.
@@ -101,7 +106,35 @@ def confident_region_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
     check_shape("labels", labels, "B h w", B=known["B"], h=known["h"], w=known["w"])
     channels = channels_from_labels(labels)
     chosen = probabilities.gather(1, channels.clamp(min=0).unsqueeze(1)).squeeze(1)
-    return _mean_over(-torch.log(chosen + _LOG_FLOOR), channels >= 0)
+    return _mean_over(-torch.log(chosen + _LOG_FLOOR), _label_weights(channels, object_weight))
+
+
+def object_weight(label_maps: Iterable[Tensor], balance: float) -> float:
+    """The weight of an object's pixel that balances objects and background: (background / objects) ** balance.
+
+    Nine of ten pixels are background. Counted alike, and with labels that are often wrong, a network that calls
+    doubtful pixels background is right most of the time; but mean IoU asks for every class alike.
+
+    Args:
+        label_maps: int64 of any shape: 0, 1..C, IGNORE.
+        balance: 0: every pixel counts the same, and the maps are not read; 1: all objects together count as much as
+            all of the background.
+
+    Returns:
+        At least 0; 1 if there are no pixels of objects, or none of the background.
+
+    Example:
+        >>> object_weight([torch.tensor([0, 0, 0, 0, 1, 255])], balance=0.5)
+        2.0
+    """
+    if balance == 0:
+        return 1.0
+    background = objects = 0
+    for labels in label_maps:
+        inside = int((labels != IGNORE).sum())
+        empty = int((labels == BACKGROUND).sum())
+        background, objects = background + empty, objects + inside - empty
+    return float((background / objects) ** balance) if background and objects else 1.0
 
 
 def region_smoothness_loss(weights: Tensor, ids: Tensor, count: int) -> Tensor:
@@ -128,5 +161,11 @@ def region_smoothness_loss(weights: Tensor, ids: Tensor, count: int) -> Tensor:
     return _mean_over(differences.square(), (ids >= 0).expand_as(differences))
 
 
-def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)
+def _label_weights(channels: Tensor, object_weight: float) -> Tensor:
+    """(...) float32 of channels (...): 0 without a label, 1 for the background, `object_weight` for objects."""
+    return (channels == BACKGROUND).float() + object_weight * (channels > BACKGROUND).float()
+
+
+def _mean_over(values: Tensor, weights: Tensor) -> Tensor:
+    """The weighted mean; 0 if all weights are."""
+    return (values * weights).sum() / weights.sum().clamp(min=_LOG_FLOOR)

@@ -128,6 +128,46 @@ def signed_weights(raw: Tensor) -> Tensor:
     return weights / weights.abs().sum(dim=2, keepdim=True).clamp(min=1)
 
 
+def neighbour_distances(features: Tensor) -> Tensor:
+    """How much each pixel differs from the neighbours that a scan takes from: ||f_i - f_j||_1.
+
+    AffinityNet (Ahn & Kwak, CVPR 2018, eq. 4) makes affinities of it, exp(-||f_i - f_j||_1); here it is taken from the
+    logits of `convex_weights`, which does the same.
+
+    Args:
+        features: (B, D, H, W).
+
+    Returns:
+        (B, 4, 3, H, W) >= 0, by direction and neighbour; 0 for neighbours outside of the image.
+
+    Example:
+        >>> neighbour_distances(torch.tensor([[[[0.0, 3.0, 3.0]]]]))[0, :2, 1, 0]  # From the left, from the right.
+        tensor([[0., 3., 0.],
+                [3., 0., 0.]])
+    """
+    check_shape("features", features, "B D H W")
+    right = F.pad(_distance(features[..., :-1], features[..., 1:]), (0, 1))
+    below = F.pad(_distance(features[..., :-1, :], features[..., 1:, :]), (0, 0, 0, 1))
+    falling = F.pad(_distance(features[..., :-1, :-1], features[..., 1:, 1:]), (0, 1, 0, 1))  # To the right and down.
+    rising = F.pad(_distance(features[..., 1:, :-1], features[..., :-1, 1:]), (0, 1, 1, 0))  # To the right and up.
+    left, above = _seen_from(right, 0, 1), _seen_from(below, 1, 0)
+    above_left, below_left = _seen_from(falling, 1, 1), _seen_from(rising, -1, 1)
+    from_left, from_right = (above_left, left, below_left), (rising, right, falling)
+    from_top, from_bottom = (above_left, above, rising), (below_left, below, falling)
+    return torch.stack([torch.stack(three, 1) for three in (from_left, from_right, from_top, from_bottom)], 1)
+
+
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    return (one - other).abs().sum(dim=1)
+
+
+def _seen_from(distances: Tensor, down: int, right: int) -> Tensor:
+    """What stands `down` rows above and `right` columns to the left of each pixel; 0 outside."""
+    height, width = distances.shape[-2:]
+    wide = F.pad(distances, (1, 1, 1, 1))
+    return wide[..., 1 - down : 1 - down + height, 1 - right : 1 - right + width]
+
+
 def inside(weights: Tensor) -> Tensor:
     """Set the weights that leave the image to 0: those of the first column, and those beyond its ends.
 

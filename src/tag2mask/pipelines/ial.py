@@ -10,6 +10,7 @@ from tag2mask.data.dataset import without
 from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Round
 from tag2mask.data.settings import plain
 from tag2mask.data.store import STAGES, RunFolder
+from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.superpixels import SuperpixelSettings
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, make_start, prepare, typical_side, versions
 from tag2mask.stages.em_estimate import estimate_unary, refine_masks
@@ -65,6 +66,7 @@ class IALSettings:
         superpixels: computed once, for all rounds.
         mine: the region classifier.
         pairwise: the spatial propagation network.
+        crf: the dense CRF that sharpens what is mined.
     """
 
     rounds: RoundSettings = field(default_factory=RoundSettings)
@@ -72,11 +74,12 @@ class IALSettings:
     superpixels: SuperpixelSettings = field(default_factory=SuperpixelSettings)
     mine: MineSettings = field(default_factory=MineSettings)
     pairwise: PairwiseSettings = field(default_factory=PairwiseSettings)
+    crf: CrfSettings = field(default_factory=CrfSettings)
 
     @classmethod
     def paper(cls) -> IALSettings:
         """What is published: five rounds from the seeds, the 80 % rule, the published propagation network."""
-        return cls(unary=SegmentSettings.paper(), pairwise=PairwiseSettings.paper())
+        return cls(unary=SegmentSettings.paper(), mine=MineSettings(sharpen=False), pairwise=PairwiseSettings.paper())
 
     @classmethod
     def quick(cls, image_side: int = 320, images: int = 400) -> IALSettings:
@@ -201,7 +204,7 @@ def run_round(
         runtime=runtime,
     )
     estimate_unary(data, unary, this, settings.unary, stride=settings.pairwise.stride, runtime=runtime)
-    mine_regions(data, this, settings.mine, runtime=runtime)
+    mine_regions(data, this, settings.mine, crf=settings.crf, runtime=runtime)
     pairwise = learn_pairwise(
         data,
         this,

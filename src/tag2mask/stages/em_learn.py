@@ -12,13 +12,16 @@ from torch.utils.data import Dataset
 from tag2mask.checks import check_shape
 from tag2mask.data.rounds import UNARY
 from tag2mask.data.transforms import cut_window
-from tag2mask.ops.losses import soft_label_loss
+from tag2mask.ops.losses import object_weight, soft_label_loss
+from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.records import SoftMask
 from tag2mask.stages.s6_segment import build_segmenter, learn_masks
 from tag2mask.stages.views import random_view
 from tag2mask.training import epoch_batches, fit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
 
     from tag2mask.data.dataset import TagDataset
@@ -129,6 +132,13 @@ def learn_unary(
     return net
 
 
+def _likeliest(data: TagDataset, masks: Artefacts[SoftMask]) -> Iterator[Tensor]:
+    """The likeliest labels of every training image, at the cells of its soft mask."""
+    for name in data.names:
+        soft = masks[name]
+        yield labels_of_scores(soft.probabilities, soft.class_ids)
+
+
 def _learn_soft(
     net: Segmenter,
     data: TagDataset,
@@ -141,9 +151,10 @@ def _learn_soft(
 ) -> Fitted:
     views = SoftViews(data, masks, settings, backbone=net.backbone, runtime=runtime, title=title)
     batches, steps = epoch_batches(views, collate_soft, settings, runtime, title)
+    weight = object_weight(_likeliest(data, masks), settings.balance)
 
     def loss(model: nn.Module, batch: SoftBatch) -> dict[str, Tensor]:
         logits = model(batch.pixels.to(runtime.device, memory_format=torch.channels_last))
-        return {"labels": soft_label_loss(logits, batch.targets.to(runtime.device))}
+        return {"labels": soft_label_loss(logits, batch.targets.to(runtime.device), weight)}
 
     return fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=store)

@@ -13,13 +13,18 @@ from tag2mask.data.artefacts import write_labels
 from tag2mask.data.rounds import ESTIMATE, MINE, Tally
 from tag2mask.data.transforms import limit_long_side
 from tag2mask.nets.backbones import to_channels_last
-from tag2mask.nets.region_net import RegionNet
+from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
+from tag2mask.ops.cam import as_probabilities
+from tag2mask.ops.crf import CrfSettings, dense_crf
 from tag2mask.ops.mining import allowed_labels, confident_regions, mask_logits, region_labels_to_pixels, region_samples
+from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.ops.superpixels import join_regions
+from tag2mask.parallel import map_images
 from tag2mask.progress import track
 from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
 from tag2mask.stages.em_regions import RegionBatch, RegionViews, collate_regions
 from tag2mask.stages.em_superpixels import SUPERPIXELS, regions_of
+from tag2mask.stages.s3_seed import image_for_crf, resize_labels
 from tag2mask.stages.views import check_views, crop_side, whole_view
 from tag2mask.stages.weights import starting_backbone
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
     from tag2mask.data.rounds import Round
     from tag2mask.data.stage_folder import StageFolder
     from tag2mask.data.store import RunFolder
-    from tag2mask.records import Regions, TaggedImage
+    from tag2mask.records import Regions, SoftMask, TaggedImage
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class MineSettings(Schedule):
         crop: side of a training view in pixels.
         jitter: brightness, contrast, saturation, hue.
         max_side: images with a longer side are shrunk to it when regions are judged; 0 means never.
+        context: the classifier sees the surroundings of a region too, on the backbone's last level.
+        sharpen: samples are taken from alpha_u after a dense CRF, whose edges are those of the image (not published).
         enabled: without mining, every pixel of the unary output is taken as confident (for comparison).
     """
 
@@ -70,6 +77,8 @@ class MineSettings(Schedule):
     crop: int = 448
     jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
     max_side: int = 1024
+    context: bool = True
+    sharpen: bool = True
     enabled: bool = True
 
     def __post_init__(self) -> None:
@@ -106,6 +115,7 @@ class MineSettings(Schedule):
             long_side=(round(image_side * 0.8), round(image_side * 1.2)),
             crop=crop_side(image_side),
             max_side=image_side,
+            context=False,
         )
 
 
@@ -127,13 +137,14 @@ def region_loss(logits: Tensor, labels: Tensor, allowed: Tensor) -> dict[str, Te
     return terms
 
 
-def mine_regions(data: TagDataset, this: Round, settings: MineSettings, *, runtime: Runtime) -> None:
+def mine_regions(data: TagDataset, this: Round, settings: MineSettings, *, crf: CrfSettings, runtime: Runtime) -> None:
     """Mark the confident pixels of every training image: ``mined/NAME.png``; or find it done.
 
     Args:
         data: images and tags.
         this: the round, with the unary network's masks; its run has the superpixels.
         settings: how.
+        crf: kernels of the dense CRF, if samples are sharpened.
         runtime: where.
 
     Raises:
@@ -143,7 +154,7 @@ def mine_regions(data: TagDataset, this: Round, settings: MineSettings, *, runti
     after = [SUPERPIXELS, f"{this.folder}/{ESTIMATE}"]
     if settings.start_from == "classifier":
         after.append(this.of_start("01_classify"))
-    stage = this.run.open_stage(title, settings, after=after)
+    stage = this.run.open_stage(title, (settings, crf) if settings.sharpen else settings, after=after)
     if stage.finished:
         return
     if not settings.enabled:
@@ -151,7 +162,7 @@ def mine_regions(data: TagDataset, this: Round, settings: MineSettings, *, runti
             write_labels(stage.file(f"mined/{name}", ".png"), this.unary[name], len(data.class_names))
         stage.finish("no mining: every pixel is taken", items=len(data.names))
         return
-    samples = _samples(data, this, settings)
+    samples = _samples(data, this, settings, crf)
     net = _train(data, this, samples, settings, stage=stage, runtime=runtime)
     tally = _judge(data, this, samples, net, settings, stage=stage, runtime=runtime)
     counts = tally.sums(data.names)
@@ -163,19 +174,31 @@ def mine_regions(data: TagDataset, this: Round, settings: MineSettings, *, runti
     )
 
 
-def _samples(data: TagDataset, this: Round, settings: MineSettings) -> dict[str, Tensor]:
+def _samples(data: TagDataset, this: Round, settings: MineSettings, crf: CrfSettings) -> dict[str, Tensor]:
     """The sample labels of every image's regions."""
     title = f"{this.folder}/{MINE}"
-    samples = {
-        name: region_samples(this.unary[name], regions_of(this.run, name), 1 + len(data.class_names), settings.share)
-        for name in track(data.names, f"{title} samples")
-    }
+
+    def work(name: str) -> Tensor:
+        labels = _sharpened(data[name], this.soft[name], settings, crf) if settings.sharpen else this.unary[name]
+        return region_samples(labels, regions_of(this.run, name), 1 + len(data.class_names), settings.share)
+
+    samples = dict(zip(data.names, map_images(work, data.names, f"{title} samples"), strict=True))
     if all(bool((labels == IGNORE).all()) for labels in samples.values()):
         raise ValueError(
             f"{title}: no superpixel has one label on {settings.share:.0%} of its pixels. "
             "Take more and smaller superpixels (superpixels.count), or a smaller mine.share."
         )
     return samples
+
+
+def _sharpened(image: TaggedImage, soft: SoftMask, settings: MineSettings, crf: CrfSettings) -> Tensor:
+    """(H, W) int64: the labels of alpha_u after the dense CRF."""
+    if len(soft.class_ids) == 0:
+        return torch.zeros(image.size, dtype=torch.int64)
+    small = image_for_crf(image, settings.max_side)
+    alpha = F.interpolate(soft.probabilities[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
+    refined = torch.from_numpy(dense_crf(small, as_probabilities(alpha).numpy(), settings=crf, threads=1))
+    return resize_labels(labels_of_scores(refined, soft.class_ids), image.size)
 
 
 def _train(
@@ -211,7 +234,8 @@ def _train(
 def _build(settings: MineSettings, classes: int, start: RunFolder | None, runtime: Runtime, title: str) -> RegionNet:
     """The region classifier with the weights that its training starts from; random ones without a run."""
     with runtime.seeded(title, "weights"):
-        net = RegionNet(starting_backbone(settings, start, title), classes, settings.hidden, settings.dropout)
+        backbone = starting_backbone(settings, start, title, until_stride=0 if settings.context else FINE_STRIDE)
+        net = RegionNet(backbone, classes, settings.hidden, settings.dropout)
     to_channels_last(net)
     return net
 

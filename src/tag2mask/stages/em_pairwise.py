@@ -15,7 +15,7 @@ from tag2mask.data.stage_folder import clear_stage
 from tag2mask.data.transforms import cut_window
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.spn import PairwiseNetwork
-from tag2mask.ops.losses import confident_region_loss, region_smoothness_loss
+from tag2mask.ops.losses import confident_region_loss, object_weight, region_smoothness_loss
 from tag2mask.ops.propagation import Merge  # noqa: TC001  (settings are read by their types)
 from tag2mask.ops.superpixels import join_regions, resize_regions
 from tag2mask.records import IGNORE
@@ -47,9 +47,12 @@ class PairwiseSettings(Schedule):
         width: channels of the guidance network's decoder.
         merge: how the four directions become one (published: ``max``, which is not linear).
         signed: weights of either sign, as published.
+        edges: weights fall with the distance of colours and learned features; convex weights only.
         hidden: channels that are spread instead of the probabilities (published: 32); 0: the probabilities.
         passes: how often (published: 2).
         smoothness: weight of the region smoothness L_s beside L_a.
+        balance: of L_a: 0 counts every pixel alike, 1 gives all objects together as much weight as the background; see
+            `tag2mask.ops.losses.object_weight`.
         long_side: smallest and largest long side of a training view in pixels.
         crop: side of a training view in pixels, a multiple of `stride`.
         jitter: brightness, contrast, saturation, hue.
@@ -68,9 +71,11 @@ class PairwiseSettings(Schedule):
     width: int = 128
     merge: Merge = "gated"
     signed: bool = False
+    edges: bool = True
     hidden: int = 0
     passes: int = 1
     smoothness: float = 1.0
+    balance: float = 1.0
     long_side: tuple[int, int] = (320, 640)
     crop: int = 448
     jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
@@ -84,6 +89,9 @@ class PairwiseSettings(Schedule):
         for name, low in (("output_stride", 1), ("stride", 1), ("width", 1), ("hidden", 0), ("passes", 1)):
             check_number(f"PairwiseSettings.{name}", getattr(self, name), low)
         check_number("PairwiseSettings.smoothness", self.smoothness, 0)
+        check_number("PairwiseSettings.balance", self.balance, 0)
+        if self.signed and self.edges:
+            raise ValueError("PairwiseSettings.edges: expected false with signed weights, got true.")
         check_number("PairwiseSettings.max_side", self.max_side, 0)
         check_views(self)
         if self.crop % self.stride:
@@ -94,7 +102,7 @@ class PairwiseSettings(Schedule):
     @classmethod
     def paper(cls) -> PairwiseSettings:
         """The published network: signed weights, 32 hidden channels at stride 2, maximum, two passes."""
-        return cls(stride=2, merge="max", signed=True, hidden=32, passes=2, max_side=0)
+        return cls(stride=2, merge="max", signed=True, edges=False, hidden=32, passes=2, balance=0.0, max_side=0)
 
     @classmethod
     def quick(cls, image_side: int = 320, images: int = 400) -> PairwiseSettings:
@@ -105,7 +113,8 @@ class PairwiseSettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(2, min(8, round(1500 / max(1, images)))),
+            epochs=max(2, min(8, round(1300 / max(1, images)))),
+            batch_size=4,
             rate=1e-3,
             optimizer="adamw",
             weight_decay=0.05,
@@ -209,6 +218,7 @@ def build_pairwise(
             width=settings.width,
             merge=settings.merge,
             signed=settings.signed,
+            edges=settings.edges,
             hidden=settings.hidden,
             passes=settings.passes,
             num_classes=classes,
@@ -253,10 +263,11 @@ def learn_pairwise(
         net.load_state_dict(before.state_dict())
     views = PairwiseViews(data, this, settings, backbone=net.backbone, runtime=runtime)
     batches, steps = epoch_batches(views, collate_pairwise, settings, runtime, title)
+    weight = object_weight((this.mined[name].labels for name in data.names), settings.balance)
 
     def loss(model: nn.Module, batch: PairwiseBatch) -> dict[str, Tensor]:
         assert isinstance(model, PairwiseNetwork)
-        return pairwise_loss(model, batch, settings.smoothness, runtime)
+        return pairwise_loss(model, batch, runtime, smoothness=settings.smoothness, object_weight=weight)
 
     fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=stage)
     stage.save_weights(net.state_dict())
@@ -265,18 +276,21 @@ def learn_pairwise(
     return net
 
 
-def pairwise_loss(net: PairwiseNetwork, batch: PairwiseBatch, smoothness: float, runtime: Runtime) -> dict[str, Tensor]:
+def pairwise_loss(
+    net: PairwiseNetwork, batch: PairwiseBatch, runtime: Runtime, *, smoothness: float, object_weight: float = 1.0
+) -> dict[str, Tensor]:
     """L_a of the confident regions, and L_s of the regions with its weight.
 
     Args:
         net: in training.
         batch: of `collate_pairwise`.
-        smoothness: weight of L_s; at 0 it is not computed.
         runtime: where.
+        smoothness: weight of L_s; at 0 it is not computed.
+        object_weight: of an object's pixel in L_a.
     """
     guidance = net.guide(batch.pixels.to(runtime.device, memory_format=torch.channels_last))
     refined = net.refine(guidance, batch.probabilities.to(runtime.device))
-    terms = {"confident_regions": confident_region_loss(refined, batch.labels.to(runtime.device))}
+    terms = {"confident_regions": confident_region_loss(refined, batch.labels.to(runtime.device), object_weight)}
     if smoothness > 0:
         weights = guidance.weights.flatten(1, 2)  # (B, 12, h, w)
         spread = region_smoothness_loss(weights, batch.ids.to(runtime.device), batch.count)

@@ -14,7 +14,7 @@ from tag2mask.data.artefacts import write_labels, write_unit
 from tag2mask.data.transforms import cut_window, limit_long_side, size_of
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.segmenter import Segmenter
-from tag2mask.ops.losses import label_loss
+from tag2mask.ops.losses import label_loss, object_weight
 from tag2mask.progress import track
 from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
 from tag2mask.stages.s4_affinity import collate_labelled
@@ -47,6 +47,8 @@ class SegmentSettings(Schedule):
         crop: side of a training view in pixels.
         jitter: brightness, contrast, saturation, hue.
         max_side: images with a longer side are shrunk to it for prediction; 0 means never.
+        balance: 0 counts every pixel alike, 1 gives all objects together as much weight as the background; see
+            `tag2mask.ops.losses.object_weight`.
     """
 
     epochs: int = 30
@@ -62,9 +64,11 @@ class SegmentSettings(Schedule):
     crop: int = 448
     jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
     max_side: int = 1024
+    balance: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_number("SegmentSettings.balance", self.balance, 0)
         check_choice("SegmentSettings.start_from", self.start_from, ("classifier", "imagenet", "scratch"))
         for name, low in (("output_stride", 1), ("width", 1), ("max_side", 0)):
             check_number(f"SegmentSettings.{name}", getattr(self, name), low)
@@ -87,6 +91,7 @@ class SegmentSettings(Schedule):
         """
         return cls(
             epochs=max(6, min(30, round(3500 / max(1, images)))),
+            batch_size=8,
             rate=1e-3,
             optimizer="adamw",
             weight_decay=0.05,
@@ -99,6 +104,7 @@ class SegmentSettings(Schedule):
             long_side=(round(image_side * 0.7), round(image_side * 1.2)),
             crop=crop_side(image_side),
             max_side=image_side,
+            balance=0.5,
         )
 
 
@@ -167,10 +173,11 @@ def learn_masks(
     """
     views = LabelledViews(data, masks, settings, net.backbone, runtime=runtime, title=title)
     batches, steps = epoch_batches(views, collate_labelled, settings, runtime, title)
+    weight = object_weight((masks[name].labels for name in data.names), settings.balance)
 
     def loss(model: nn.Module, batch: LabelledBatch) -> dict[str, Tensor]:
         logits = model(batch.pixels.to(runtime.device, memory_format=torch.channels_last))
-        return {"labels": label_loss(logits, batch.labels.to(runtime.device))}
+        return {"labels": label_loss(logits, batch.labels.to(runtime.device), weight)}
 
     return fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=store)
 

@@ -24,7 +24,7 @@ class StartSettings(Protocol):
 
 
 def starting_backbone(
-    settings: StartSettings, start: RunFolder | None, stage: str, *, without_last: int = 0
+    settings: StartSettings, start: RunFolder | None, stage: str, *, without_last: int = 0, until_stride: int = 0
 ) -> Backbone:
     """The backbone with the weights that a training starts from; random ones without a run.
 
@@ -33,12 +33,13 @@ def starting_backbone(
         start: the run with the classifier.
         stage: for the message.
         without_last: how many of the deepest levels to leave out.
+        until_stride: leave out all levels behind the first one of this stride or coarser; 0 keeps them.
 
     Raises:
         ValueError: if it shall start from a classifier with another backbone.
     """
     pretrained = start is not None and settings.start_from == "imagenet"
-    backbone = Backbone(settings.backbone, settings.output_stride, pretrained, without_last)
+    backbone = Backbone(settings.backbone, settings.output_stride, pretrained, without_last, until_stride)
     if start is not None and settings.start_from == "classifier":
         _load_classifier(backbone, start, stage)
     return backbone
