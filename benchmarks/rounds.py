@@ -1,10 +1,14 @@
 """IAL's rounds on finished runs: the laws of the method, AffinityNet iterated alike, and what each part is worth.
 
-    python benchmarks/rounds.py runs/demo_seeds/1 runs/demo_seeds/2 [--rounds 5] [--no-control] [--ablate]
+    python benchmarks/rounds.py runs/demo_seeds/1 runs/demo_seeds/2 [--rounds 5] [--start seeds] [--also steps] ...
 
-RUN must be finished and have masks. IAL's rounds go to RUN_ial. The control goes to RUN_iterated: in every round the
-segmenter's probabilities take the place of the activation maps, and seeds, AffinityNet, walk and segmenter follow. The
-last column pair is the AffinityNet run's own segmenter, trained for as many steps as the unary network in all rounds.
+RUN must be finished and have masks. IAL's rounds go to RUN_ial_START. Besides:
+
+    --also steps      the AffinityNet run's segmenter, trained for as many steps as the unary network in all rounds
+    --also iterated   AffinityNet in the place of mining and propagation: in every round the segmenter's probabilities
+                      take the place of the activation maps, and seeds, AffinityNet, walk and segmenter follow; in
+                      RUN_iterated
+    --also ablate     IAL without one part after the other; in RUN_ial_START_PART
 """
 
 from __future__ import annotations
@@ -140,23 +144,26 @@ def changed(settings: IALSettings, changes: dict[str, dict[str, object]]) -> IAL
 def main(
     runs: list[Path],
     rounds: Annotated[int, typer.Option(help="How many.")] = 5,
-    control: Annotated[bool, typer.Option(help="AffinityNet iterated, and its segmenter for as many steps.")] = True,
-    ablate: Annotated[bool, typer.Option(help="Leave out one part after the other.")] = False,
+    start: Annotated[str, typer.Option(help="What round 1 learns from: seeds or masks.")] = "masks",
+    also: Annotated[list[str] | None, typer.Option(help="steps, iterated, ablate.")] = None,
 ) -> None:
+    more = also or []
     for path in runs:
         run, data, runtime = open_run(path)
-        settings = replace(IALSettings.quick_for(data), rounds=RoundSettings(count=rounds))
-        for name, changes in ABLATIONS.items() if ablate else [("all of it", {})]:
+        settings = replace(IALSettings.quick_for(data), rounds=RoundSettings(start, rounds))
+        for name, changes in ABLATIONS.items() if "ablate" in more else [("all of it", {})]:
             started = time.monotonic()
-            out = run.path.parent / f"{run.path.name}_ial{'' if not changes else '_' + name.replace(' ', '_')}"
-            made = run_ial(data, out, changed(settings, changes), start=run, runtime=runtime)
+            title = f"{run.path.name}_ial_{start}{'_' + name.replace(' ', '_') if changes else ''}"
+            made = run_ial(data, run.path.parent / title, changed(settings, changes), start=run, runtime=runtime)
             print(f"{path}, {name}: {(time.monotonic() - started) / 60:.1f} minutes")
             print(score_rounds(made, data).table(), flush=True)
-        if control:
-            of_run = settings_of(run)
-            longer = as_many_steps(run, data, of_run.segment, rounds, runtime)
+        # The same network as the unary one, whatever the run's own segmenter was.
+        alike = replace(settings_of(run), segment=settings.unary)
+        if "steps" in more:
+            longer = as_many_steps(run, data, alike.segment, rounds, runtime)
             print(f"the run's segmenter, trained for the steps of {rounds} rounds: val {longer:.1f}", flush=True)
-            iterate_affinitynet(run, data, of_run, rounds, runtime)
+        if "iterated" in more:
+            iterate_affinitynet(run, data, alike, rounds, runtime)
 
 
 if __name__ == "__main__":

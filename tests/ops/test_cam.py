@@ -15,6 +15,8 @@ from tag2mask.ops.cam import (
     class_activation_maps,
     merge_views,
     normalise_maps,
+    sharpen_diffuse,
+    upper_fence,
     with_background,
 )
 
@@ -142,3 +144,34 @@ def test_probabilities_are_shares_of_the_sum():
     scores = torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]])
     assert as_probabilities(scores).tolist() == [[[0.25, 0.0]], [[0.75, 0.0]]]
     assert scores.tolist() == [[[1.0, 0.0]], [[3.0, 0.0]]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_the_fence_is_that_of_the_quartiles(count):
+    values = torch.rand(count, generator=torch.Generator().manual_seed(count))
+    low, high = torch.quantile(values.double(), torch.tensor([0.25, 0.75], dtype=torch.float64)).tolist()
+    assert upper_fence(values, 1.5) == pytest.approx(high + 1.5 * (high - low), rel=1e-6)
+    assert upper_fence(values, 0) == pytest.approx(high, rel=1e-6)
+    with pytest.raises(ValueError, match="values: N: expected 1 or more, got 0"):
+        upper_fence(torch.zeros(0), 1.5)
+
+
+def test_diffuse_maps_keep_their_peaks_and_get_the_mean():
+    maps = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0))
+    maps[:, 3, 3], maps[1] = 1, maps[1] * 0.1
+    before = maps.clone()
+    sharpened = sharpen_diffuse(maps, 0.2)
+    assert maps.equal(before)
+    assert sharpened[1].equal(maps[1])
+    for index in (0, 2):
+        assert float(sharpened[index].mean()) == pytest.approx(0.2, rel=1e-4)
+        assert float(sharpened[index].max()) == 1
+        power = sharpened[index].double().log() / maps[index].double().log()
+        assert float(power[torch.isfinite(power)].median()) == pytest.approx(4, rel=0.1), "the mean of x^4 is 1/5"
+
+
+def test_a_map_of_ones_and_no_map_stay():
+    assert sharpen_diffuse(torch.ones(1, 2, 2), 0.5).equal(torch.ones(1, 2, 2))
+    assert sharpen_diffuse(torch.zeros(0, 2, 2), 0.5).shape == (0, 2, 2)
+    with pytest.raises(ValueError, match="mean: expected a number above 0"):
+        sharpen_diffuse(torch.ones(1, 2, 2), 0.0)

@@ -1,12 +1,16 @@
 """Stage 2: maps of exactly the tagged classes, the same for a mirrored image."""
 
+import pytest
 import torch
 from torch.testing import assert_close
 
-from tag2mask.records import TaggedImage
+from painted import Stripes, run_by_hand
+from tag2mask.data.artefacts import write_cams
+from tag2mask.ops.cam import upper_fence
+from tag2mask.records import Cams, TaggedImage
 from tag2mask.stages.s1_classify import build_classifier
-from tag2mask.stages.s2_localize import LocalizeSettings, image_cams
-from tiny import tiny_runtime, tiny_settings
+from tag2mask.stages.s2_localize import ABOVE, STAGE, LocalizeSettings, _sharpen_diffuse, image_cams
+from tiny import StoppedError, stopped_while_writing, tiny_runtime, tiny_settings
 
 
 def classifier():
@@ -60,3 +64,59 @@ def test_an_image_of_one_pixel_and_one_without_tags():
 def test_paper_views():
     assert LocalizeSettings.paper().scales == (1.0, 0.5, 1.5, 2.0)
     assert (LocalizeSettings.paper().max_side, LocalizeSettings.paper().map_stride) == (0, 1)
+    assert LocalizeSettings.paper().fence == 0
+
+
+class Many(Stripes):
+    """Twelve images."""
+
+    def __init__(self):
+        super().__init__(names=tuple("abcdefghijkl"))
+
+
+def with_maps(path):
+    """A run with two maps an image, whose means are about 0.1; those of two images are 0.6 and 0.8."""
+    data, settings = Many(), LocalizeSettings()
+    run = run_by_hand(path, data)
+    stage = run.open_stage(STAGE, settings, after=())
+    generator = torch.Generator().manual_seed(0)
+    for name in data.names:
+        scores = torch.rand((2, 10, 15), generator=generator) * (
+            0.15 + 0.1 * torch.rand((2, 1, 1), generator=generator)
+        )
+        if name in "ch":
+            scores[1] += 0.5 + 0.2 * (name == "h")
+        scores[:, 4, 4] = 1
+        write_cams(stage.file(f"maps/{name}", ".npz"), Cams(name, torch.tensor([0, 2]), scores, data.size))
+    return data, stage, run, settings
+
+
+def test_maps_that_spread_further_than_the_others_are_sharpened_to_the_fence(tmp_path):
+    data, stage, run, settings = with_maps(tmp_path)
+    before = {name: run.cams[name].scores for name in data.names}
+    fence = upper_fence(torch.cat([scores.mean(dim=(1, 2)) for scores in before.values()]), 1.5)
+    assert 0.1 < fence < 0.5
+    assert _sharpen_diffuse(data, stage, run, settings) == 2
+    for name in data.names:
+        after = run.cams[name].scores
+        assert after[0].equal(before[name][0])
+        assert after[1].equal(before[name][1]) == (name not in "ch")
+        if name in "ch":
+            assert float(after[1].mean()) == pytest.approx(fence, rel=ABOVE - 1)
+            assert float(after[1, 4, 4]) == 1
+            order = before[name][1].flatten().argsort()
+            assert bool((after[1].flatten()[order].diff() >= 0).all()), "the order of the pixels stays"
+
+
+def test_maps_of_a_stage_that_was_stopped_while_sharpening_are_those_of_one_that_was_not(tmp_path):
+    whole, stopped = with_maps(tmp_path / "whole"), with_maps(tmp_path / "stopped")
+    _sharpen_diffuse(*whole)
+    with pytest.raises(StoppedError), stopped_while_writing(STAGE, 2):
+        _sharpen_diffuse(*stopped)
+    assert _sharpen_diffuse(*stopped) == 2
+    for name in whole[0].names:
+        assert whole[2].cams[name].scores.equal(stopped[2].cams[name].scores)
+
+
+def test_the_line_tells_of_diffuse_maps(finished):
+    assert finished.stage_summaries()[STAGE]["line"].endswith("diffuse ones sharpened")

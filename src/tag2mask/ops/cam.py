@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tag2mask.checks import check_shape
+from tag2mask.checks import check_number, check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,53 @@ def normalise_maps(maps: Tensor) -> Tensor:
     if maps.shape[0] == 0:
         return maps
     return maps / (maps.amax(dim=(-2, -1), keepdim=True) + _NORMALISER_FLOOR)
+
+
+def upper_fence(values: Tensor, factor: float) -> float:
+    """Above which a value is unlike the others: Q3 + factor (Q3 - Q1), Q1 and Q3 the quartiles (Tukey, 1977).
+
+    Args:
+        values: (N,), N at least 1.
+        factor: of the distance between the quartiles; usual is 1.5.
+
+    Example:
+        >>> upper_fence(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]), 1.5)
+        7.0
+    """
+    check_shape("values", values, "N")
+    check_number("values: N", len(values), 1)
+    # Not torch.quantile, which takes no more than 16 million numbers.
+    low, high = (float(np.quantile(values.double().numpy(), share)) for share in (0.25, 0.75))
+    return high + factor * (high - low)
+
+
+def sharpen_diffuse(maps: Tensor, mean: float) -> Tensor:
+    """Raise maps whose mean is larger to the power that brings it down to `mean`; their peaks stay at 1.
+
+    Args:
+        maps: (K, h, w) in [0, 1].
+        mean: above 0. A map that no power up to 2 ** 16 brings there, since it is 1 all over, stays.
+
+    Returns:
+        (K, h, w) in [0, 1]; the other maps as they are.
+
+    Example:
+        >>> sharpen_diffuse(torch.tensor([[[1.0, 0.5, 0.5, 0.5]]]), mean=0.4375)  # The square.
+        tensor([[[1.0000, 0.2500, 0.2500, 0.2500]]])
+    """
+    check_shape("maps", maps, "K h w")
+    check_number("mean", mean, 0, above=True)
+    sharpened = maps.clone()
+    for index in (maps.mean(dim=(-2, -1)) > mean).nonzero().flatten().tolist():
+        wide = maps[index].double()
+        low, high = 0.0, 16.0  # The power is 2 to this; the mean falls with it.
+        if float((wide ** (2**high)).mean()) > mean:
+            continue
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if float((wide ** (2**middle)).mean()) > mean else (low, middle)
+        sharpened[index] = wide ** (2**high)
+    return sharpened
 
 
 def background_scores(cams: Tensor, alpha: float) -> Tensor:

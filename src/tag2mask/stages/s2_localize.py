@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from tag2mask.checks import check_number
 from tag2mask.data.artefacts import write_cams
 from tag2mask.data.transforms import limit_long_side
-from tag2mask.ops.cam import merge_views, normalise_maps
+from tag2mask.ops.cam import merge_views, normalise_maps, sharpen_diffuse, upper_fence
 from tag2mask.progress import track
 from tag2mask.records import Cams
 from tag2mask.stages.views import whole_view
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.data.dataset import TagDataset
+    from tag2mask.data.stage_folder import StageFolder
     from tag2mask.data.store import Artefacts, RunFolder
     from tag2mask.nets.classifier import CamClassifier
     from tag2mask.records import TaggedImage
     from tag2mask.training import Runtime
 
 STAGE = "02_localize"
+
+ABOVE = 1.001
+"""Times the fence, a mean is above it: kept maps are rounded, so that a sharpened one may come out a little higher."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,15 @@ class LocalizeSettings:
         scales: sizes of the views relative to the image, each also mirrored (paper: 1, 0.5, 1.5, 2).
         max_side: images with a longer side are shrunk to it first; 0 means never. Bounds time and memory.
         map_stride: image pixels per cell of the kept maps; the maps are smooth, so 4 loses nothing.
+        fence: a map whose mean is above the upper fence of all maps' means, Q3 + `fence` (Q3 - Q1), is sharpened until
+            it is at the fence; 0 means never (paper). Where a classifier hardly finds a class that the image has, the
+            map says a little everywhere, and divided by its maximum it would cover the whole image.
     """
 
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
     max_side: int = 1024
     map_stride: int = 4
+    fence: float = 1.5
 
     def __post_init__(self) -> None:
         if not self.scales:
@@ -51,11 +59,12 @@ class LocalizeSettings:
             check_number("LocalizeSettings.scales", scale, 0, above=True)
         check_number("LocalizeSettings.max_side", self.max_side, 0)
         check_number("LocalizeSettings.map_stride", self.map_stride, 1)
+        check_number("LocalizeSettings.fence", self.fence, 0)
 
     @classmethod
     def paper(cls) -> LocalizeSettings:
         """The published views; the maps are kept at full size."""
-        return cls(max_side=0, map_stride=1)
+        return cls(max_side=0, map_stride=1, fence=0.0)
 
     @classmethod
     def quick(cls, image_side: int = 320) -> LocalizeSettings:
@@ -94,8 +103,28 @@ def make_cams(
         for name in track(stage.missing([f"maps/{name}" for name in data.names], ".npz"), STAGE):
             image = data[name.removeprefix("maps/")]
             write_cams(stage.file(name, ".npz"), image_cams(image, classifier, settings, runtime))
-    stage.finish(f"maps of {len(data.names)} images at {len(settings.scales)} scales", items=len(data.names))
+    line = f"maps of {len(data.names)} images at {len(settings.scales)} scales"
+    if settings.fence:
+        line += f", {_sharpen_diffuse(data, stage, run, settings)} diffuse ones sharpened"
+    stage.finish(line, items=len(data.names))
     return run.cams
+
+
+def _sharpen_diffuse(data: TagDataset, stage: StageFolder, run: RunFolder, settings: LocalizeSettings) -> int:
+    """Sharpen the maps that spread further than maps of these images do; how many.
+
+    The fence is kept first, so that a stage that was stopped here ends with the same maps.
+    """
+    if "fence" not in stage.notes():
+        means = torch.cat([run.cams[name].scores.mean(dim=(-2, -1)) for name in data.names])
+        fence = upper_fence(means, settings.fence) if len(means) else 1.0
+        stage.note(fence=fence, diffuse=int((means > ABOVE * fence).sum()))
+    fence, diffuse = float(stage.notes()["fence"]), int(stage.notes()["diffuse"])
+    for name in data.names if diffuse and fence > 0 else ():
+        cams = run.cams[name]
+        if bool((cams.scores.mean(dim=(-2, -1)) > ABOVE * fence).any()):
+            write_cams(stage.file(f"maps/{name}", ".npz"), replace(cams, scores=sharpen_diffuse(cams.scores, fence)))
+    return diffuse
 
 
 def image_cams(image: TaggedImage, classifier: CamClassifier, settings: LocalizeSettings, runtime: Runtime) -> Cams:
