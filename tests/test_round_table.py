@@ -13,6 +13,7 @@ FIRST = RoundScore(
     number=1,
     unary_train=0.5,
     refined_train=0.52,
+    taught_train=0.54,
     unary_val=0.4,
     refined_val=0.41,
     coverage=0.6,
@@ -27,7 +28,9 @@ FIRST = RoundScore(
 BLIND = replace(
     FIRST,
     number=2,
-    **dict.fromkeys(("unary_train", "refined_train", "unary_val", "refined_val", "precision"), math.nan),
+    **dict.fromkeys(
+        ("unary_train", "refined_train", "taught_train", "unary_val", "refined_val", "precision"), math.nan
+    ),
     unary_precision=math.nan,
 )
 
@@ -57,9 +60,9 @@ def test_the_table_is_in_percent_and_millionths():
     lines = RoundTable((FIRST, BLIND)).table().splitlines()
     assert len(lines) == 3
     assert lines[0].split()[:3] == ["round", "alpha_u", "train"]
-    assert re.split(r" {2,}", lines[0])[5:9] == ["mined", "precision", "of alpha_u", "agreement"]
-    assert " ".join(lines[1].split()) == "1 50.0 52.0 40.0 41.0 60.0 73.5 61.0 95.0 123 99 12 81"
-    assert " ".join(lines[2].split()) == "2 - - - - 60.0 - - 95.0 123 99 12 81"
+    assert re.split(r" {2,}", lines[0])[6:10] == ["mined", "precision", "of alpha_u", "agreement"]
+    assert " ".join(lines[1].split()) == "1 50.0 52.0 54.0 40.0 41.0 60.0 73.5 61.0 95.0 123 99 12 81"
+    assert " ".join(lines[2].split()) == "2 - - - - - 60.0 - - 95.0 123 99 12 81"
 
 
 def test_curves_are_round_and_value():

@@ -19,7 +19,8 @@ class RoundScore:
     Args:
         number: 1, 2, ...
         unary_train: mean IoU of the unary network's masks (alpha_u) on training images, among their tags.
-        refined_train: mean IoU of the refined masks (alpha_p) on training images; they teach the next round.
+        refined_train: mean IoU of the refined masks (alpha_p) on training images.
+        taught_train: of the masks that teach the next round: alpha_p, after the dense CRF if it is used.
         unary_val: of the unary network alone on held-out images, without tags.
         refined_val: of unary and pairwise network on held-out images, without tags.
         coverage: share of the pixels that lie in mined, confident regions.
@@ -35,6 +36,7 @@ class RoundScore:
     number: int
     unary_train: float
     refined_train: float
+    taught_train: float
     unary_val: float
     refined_val: float
     coverage: float
@@ -68,11 +70,11 @@ class RoundTable:
 
     def table(self) -> str:
         """Plain text: shares in percent, energies per million pixels and classes."""
-        heads = ["round", "alpha_u train", "alpha_p train", "alpha_u val", "alpha_p val"]
+        heads = ["round", "alpha_u train", "alpha_p train", "masks", "alpha_u val", "alpha_p val"]
         heads += ["mined", "precision", "of alpha_u", "agreement", "J(alpha_u)", "mined J", "J(alpha_p)", "seconds"]
         lines = [heads]
         for row in self.rows:
-            shares = [row.unary_train, row.refined_train, row.unary_val, row.refined_val]
+            shares = [row.unary_train, row.refined_train, row.taught_train, row.unary_val, row.refined_val]
             shares += [row.coverage, row.precision, row.unary_precision, row.agreement]
             energies = [f"{1e6 * value:.0f}" for value in (row.energy, row.energy_mined, row.energy_refined)]
             lines.append([str(row.number), *map(percent, shares), *energies, f"{row.seconds:.0f}"])

@@ -19,11 +19,11 @@ from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.mining import allowed_labels, confident_regions, region_samples
 from tag2mask.ops.superpixels import SuperpixelSettings, superpixels
-from tag2mask.records import IGNORE, Regions, SoftMask, TaggedImage
+from tag2mask.records import IGNORE, Regions, TaggedImage
+from tag2mask.stages.em_estimate import sharpened_labels
 from tag2mask.stages.em_mine import (
     MineSettings,
     RegionViews,
-    _sharpened,
     collate_regions,
     mine_regions,
     region_loss,
@@ -245,7 +245,7 @@ def test_mined_pixels_are_the_samples_that_the_classifier_is_sure_of(scenes, rou
         kept = 0
         for name in scenes.names:
             regions = regions_of(rounds, name)
-            labels = _sharpened(scenes[name], this.soft[name], settings, CrfSettings())
+            labels = sharpened_labels(scenes[name], this.soft[name], settings.max_side, CrfSettings())
             samples = region_samples(labels, regions, 7, settings.share)
             with runtime.inference(net):
                 probabilities = region_probabilities(scenes[name], regions, net, settings, runtime)
@@ -304,22 +304,6 @@ def test_one_region_and_a_region_for_every_pixel_are_mined(finished, tmp_path, d
     kept = [int((this.mined[name].labels != IGNORE).sum()) for name in data.names]
     if regions_of(run, "a").count == 1:
         assert set(kept) == {0, data.size[0] * data.size[1]}, "both look alike, and one label is right"
-
-
-def test_sharpened_labels_end_at_the_edge_of_the_image():
-    pixels = torch.full((3, 40, 60), 30, dtype=torch.uint8)
-    pixels[:, :, 30:] = 220
-    # alpha_u knows the half with the object only roughly: it says so from column 18 on.
-    alpha = torch.full((40, 60), 0.3)
-    alpha[:, 18:] = 0.7
-    alpha[:, 40:] = 0.95
-    alpha[:, :10] = 0.05
-    image = TaggedImage("a", pixels, torch.tensor([False, True]))
-    soft = SoftMask("a", torch.tensor([1]), torch.stack([1 - alpha, alpha]), image.size)
-    labels = _sharpened(image, soft, SETTINGS, CrfSettings())
-    assert labels.equal(torch.where(torch.arange(60) >= 30, 2, 0).expand(40, 60))
-    nothing = SoftMask("a", torch.zeros(0, dtype=torch.int64), torch.ones(1, 20, 30), image.size)
-    assert _sharpened(image, nothing, SETTINGS, CrfSettings()).equal(torch.zeros(40, 60, dtype=torch.int64))
 
 
 def test_without_mining_every_pixel_is_taken(painted):

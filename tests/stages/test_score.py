@@ -64,7 +64,9 @@ def test_a_round_s_scores_are_those_of_its_masks(scenes, rounds):
     assert [row.number for row in table.rows] == [1, 2]
     for row in table.rows:
         this = Round(rounds, row.number)
-        totals = {name: Confusion.empty(6) for name in ("unary", "refined", "mined", "unary_val", "refined_val")}
+        totals = {
+            name: Confusion.empty(6) for name in ("unary", "refined", "taught", "mined", "unary_val", "refined_val")
+        }
         mined = agreeing = 0
         for name in scenes.names:
             unary, refined, sure, truth = (
@@ -75,6 +77,7 @@ def test_a_round_s_scores_are_those_of_its_masks(scenes, rounds):
             agreeing += sum(s != IGNORE and s == u == r for u, r, s in zip(unary, refined, sure, strict=True))
             totals["unary"] += Confusion.of(scenes.mask(name), this.unary[name], 6)
             totals["refined"] += Confusion.of(scenes.mask(name), this.masks[name].labels, 6)
+            totals["taught"] += Confusion.of(scenes.mask(name), this.sharpened[name].labels, 6)
             totals["mined"] += Confusion.of(scenes.mask(name), this.mined[name].labels, 6, decided_only=True)
             assert len(truth) == 48 * 48
         for name in scenes.val_names:
@@ -82,6 +85,7 @@ def test_a_round_s_scores_are_those_of_its_masks(scenes, rounds):
             totals["refined_val"] += Confusion.of(scenes.mask(name), this.masks[name].labels, 6)
         assert row.unary_train == totals["unary"].mean_iou()
         assert row.refined_train == totals["refined"].mean_iou()
+        assert row.taught_train == totals["taught"].mean_iou() != row.refined_train
         assert row.unary_val == totals["unary_val"].mean_iou()
         assert row.refined_val == totals["refined_val"].mean_iou()
         assert row.precision == float(totals["mined"].precision().nanmean())
@@ -114,7 +118,15 @@ def test_without_truth_a_round_s_agreement_and_energies_are_known(scenes, rounds
     known, blind = (score_rounds(rounds, data).rows[1] for data in (scenes, Blind(scenes)))
     same = ("number", "coverage", "agreement", "energy", "energy_mined", "energy_refined", "seconds")
     assert all(getattr(blind, name) == getattr(known, name) for name in same)
-    others = ("unary_train", "refined_train", "unary_val", "refined_val", "precision", "unary_precision")
+    others = (
+        "unary_train",
+        "refined_train",
+        "taught_train",
+        "unary_val",
+        "refined_val",
+        "precision",
+        "unary_precision",
+    )
     assert all(math.isnan(getattr(blind, name)) and not math.isnan(getattr(known, name)) for name in others)
 
 

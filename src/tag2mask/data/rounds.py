@@ -113,12 +113,22 @@ class Round:
 
     @property
     def masks(self) -> Artefacts[PseudoMask]:
-        """The masks of alpha_p; those of training images teach the next round."""
+        """The masks of alpha_p; those of training images teach the next round, if they were not sharpened."""
 
         def read(path: Path, name: str) -> PseudoMask:
             return PseudoMask(name, read_labels(path), self.confidence[name])
 
         return self._artefacts(f"{REFINE}/masks", ".png", read, held_out=True)
+
+    @property
+    def sharpened(self) -> Artefacts[Seeds]:
+        """The masks of alpha_p of the training images after the dense CRF; they teach the next round."""
+        return self._artefacts(f"{REFINE}/sharpened", ".png", lambda path, name: Seeds(name, read_labels(path)))
+
+    @property
+    def is_sharpened(self) -> bool:
+        """Whether there are `sharpened` masks."""
+        return bool(self.summaries().get(REFINE, {}).get("sharpened", False))
 
     def check_whole(self, *, masks_only: bool = False) -> None:
         """Require that nothing of a finished stage has been deleted.
@@ -130,10 +140,13 @@ class Round:
             ValueError: naming the missing file, and what to do.
         """
         made: dict[str, list[Artefacts[Any]]] = {
-            ESTIMATE: [self.unary] if masks_only else [self.unary, self.soft],
+            ESTIMATE: [self.unary],
             MINE: [self.mined],
-            REFINE: [self.masks, self.confidence, *([] if masks_only else [self.refined_soft])],
+            REFINE: [self.masks, self.confidence, *([self.sharpened] if self.is_sharpened else [])],
         }
+        if not masks_only:
+            made[ESTIMATE].append(self.soft)
+            made[REFINE].append(self.refined_soft)
         for stage in self.summaries():
             files = [found.path_of(name) for found in made.get(stage, []) for name in found]
             if stage in {UNARY, PAIRWISE} and not masks_only:

@@ -43,12 +43,15 @@ class RoundSettings:
         start: what round 1 learns from: the CAM ``seeds`` (paper), or the ``masks`` of a finished AffinityNet run.
         count: how many rounds (paper: 5); can be raised later, finished rounds stay.
         soft: rounds from the second on learn the probabilities alpha_p instead of their labels.
+        sharpen: these labels are those of alpha_p after a dense CRF, whose edges are those of the image (not
+            published); what is learned softly is not sharpened.
         continued: networks go on from the weights of the round before, instead of from the start (not published).
     """
 
     start: Literal["seeds", "masks"] = "seeds"
     count: int = 5
     soft: bool = False
+    sharpen: bool = True
     continued: bool = True
 
     def __post_init__(self) -> None:
@@ -79,7 +82,12 @@ class IALSettings:
     @classmethod
     def paper(cls) -> IALSettings:
         """What is published: five rounds from the seeds, the 80 % rule, the published propagation network."""
-        return cls(unary=SegmentSettings.paper(), mine=MineSettings(sharpen=False), pairwise=PairwiseSettings.paper())
+        return cls(
+            rounds=RoundSettings(sharpen=False),
+            unary=SegmentSettings.paper(),
+            mine=MineSettings(sharpen=False),
+            pairwise=PairwiseSettings.paper(),
+        )
 
     @classmethod
     def quick(cls, image_side: int = 320, images: int = 400) -> IALSettings:
@@ -213,7 +221,16 @@ def run_round(
         before=None if before is None else before.pairwise,
         runtime=runtime,
     )
-    refine_masks(data, this, unary, pairwise, settings=settings.unary, how=settings.pairwise, runtime=runtime)
+    refine_masks(
+        data,
+        this,
+        unary,
+        pairwise,
+        settings=settings.unary,
+        how=settings.pairwise,
+        crf=settings.crf if settings.rounds.sharpen else None,
+        runtime=runtime,
+    )
     return RoundNetworks(unary, pairwise)
 
 
@@ -223,7 +240,8 @@ def _teacher(this: Round, rounds: RoundSettings) -> tuple[LabelSource | Artefact
         made = this.of_start(STARTS[rounds.start])
         return this.start.seeds if rounds.start == "seeds" else this.start.masks, made
     last = Round(this.run, this.number - 1, this.start)
-    return last.refined_soft if rounds.soft else last.masks, f"{last.folder}/{REFINE}"
+    hard = last.sharpened if rounds.sharpen else last.masks
+    return last.refined_soft if rounds.soft else hard, f"{last.folder}/{REFINE}"
 
 
 def runtime_of(run: RunFolder) -> Runtime:

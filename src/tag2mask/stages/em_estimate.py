@@ -14,11 +14,15 @@ from tag2mask.data.artefacts import write_labels, write_soft_mask, write_unit
 from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Tally
 from tag2mask.data.transforms import limit_long_side, size_of
 from tag2mask.nets.spn import resize_maps
+from tag2mask.ops.cam import as_probabilities
+from tag2mask.ops.crf import CrfSettings, dense_crf
 from tag2mask.ops.energy import smoothness_energy
 from tag2mask.ops.mining import allowed_labels
+from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.ops.superpixels import resize_regions
 from tag2mask.progress import track
 from tag2mask.records import SoftMask
+from tag2mask.stages.s3_seed import image_for_crf, resize_labels
 from tag2mask.stages.s6_segment import image_probabilities, mask_of
 from tag2mask.stages.views import whole_view
 
@@ -93,22 +97,26 @@ def refine_masks(
     *,
     settings: SegmentSettings,
     how: PairwiseSettings,
+    crf: CrfSettings | None,
     runtime: Runtime,
 ) -> None:
     """alpha_p = G alpha_u: the masks of the next round, and the energies; or find it done.
 
     Args:
         data: images and tags.
-        this: the round, with alpha_u and the mined labels; ``soft/``, ``masks/`` and ``confidence/`` go there.
+        this: the round, with alpha_u and the mined labels; ``soft/``, ``masks/``, ``confidence/`` and
+            ``sharpened/`` go there.
         unary: for alpha_u of the held-out images.
         pairwise: gives G; None: alpha_p is alpha_u.
         settings: how the unary network was trained.
         how: the pairwise network.
+        crf: kernels of the dense CRF that sharpens the masks of training images; None: they are not sharpened.
         runtime: where.
     """
     title = f"{this.folder}/{REFINE}"
     after = tuple(f"{this.folder}/{name}" for name in (ESTIMATE, MINE, PAIRWISE))
-    stage = this.run.open_stage(title, EstimateSettings(how.max_side, how.stride, pairwise is not None), after)
+    estimate = EstimateSettings(how.max_side, how.stride, pairwise is not None)
+    stage = this.run.open_stage(title, estimate if crf is None else (estimate, crf), after)
     if stage.finished:
         return
     names, train = (*data.names, *data.val_names), set(data.names)
@@ -123,6 +131,9 @@ def refine_masks(
                 alpha = image_probabilities(image.pixels, unary, settings, runtime)
                 [refined] = apply_pairwise(image.pixels, alpha, pairwise, how, runtime)
             mask = mask_of(name, with_tags(refined, image.tags) if name in train else refined, image.size)
+            if name in train and crf is not None:
+                labels = sharpened_labels(image, this.refined_soft[name], how.max_side, crf)
+                write_labels(stage.file(f"sharpened/{name}", ".png"), labels, len(data.class_names))
             write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
             # Last, because this file says that the image is done.
             write_labels(stage.file(f"masks/{name}", ".png"), mask.labels, len(data.class_names))
@@ -132,6 +143,7 @@ def refine_masks(
         f"masks of {len(names)} images, energy in millionths {unrefined} -> {refined_to}, with mined labels {mined}",
         items=len(names),
         energy=energy,
+        sharpened=crf is not None,
     )
 
 
@@ -202,6 +214,26 @@ def with_tags(probabilities: Tensor, tags: Tensor) -> Tensor:
     # Where nothing at all is left of the probability, the pixel is background.
     kept[0] += total[0] <= 0
     return kept / kept.sum(dim=0, keepdim=True)
+
+
+def sharpened_labels(image: TaggedImage, soft: SoftMask, max_side: int, crf: CrfSettings) -> Tensor:
+    """Labels of an image's probabilities after the dense CRF: objects end at edges of the image.
+
+    Args:
+        image: its pixels guide the CRF.
+        soft: alpha_u or alpha_p.
+        max_side: the CRF works at no longer side than this; 0: at the image's size.
+        crf: its kernels.
+
+    Returns:
+        (H, W) int64: 0, 1..C.
+    """
+    if len(soft.class_ids) == 0:
+        return torch.zeros(image.size, dtype=torch.int64)
+    small = image_for_crf(image, max_side)
+    alpha = F.interpolate(soft.probabilities[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
+    refined = torch.from_numpy(dense_crf(small, as_probabilities(alpha).numpy(), settings=crf, threads=1))
+    return resize_labels(labels_of_scores(refined, soft.class_ids), image.size)
 
 
 def soft_mask(image: TaggedImage, probabilities: Tensor, stride: int) -> SoftMask:

@@ -14,17 +14,14 @@ from tag2mask.data.rounds import ESTIMATE, MINE, Tally
 from tag2mask.data.transforms import limit_long_side
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
-from tag2mask.ops.cam import as_probabilities
-from tag2mask.ops.crf import CrfSettings, dense_crf
 from tag2mask.ops.mining import allowed_labels, confident_regions, mask_logits, region_labels_to_pixels, region_samples
-from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.ops.superpixels import join_regions
 from tag2mask.parallel import map_images
 from tag2mask.progress import track
 from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
+from tag2mask.stages.em_estimate import sharpened_labels
 from tag2mask.stages.em_regions import RegionBatch, RegionViews, collate_regions
 from tag2mask.stages.em_superpixels import SUPERPIXELS, regions_of
-from tag2mask.stages.s3_seed import image_for_crf, resize_labels
 from tag2mask.stages.views import check_views, crop_side, whole_view
 from tag2mask.stages.weights import starting_backbone
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
@@ -38,7 +35,8 @@ if TYPE_CHECKING:
     from tag2mask.data.rounds import Round
     from tag2mask.data.stage_folder import StageFolder
     from tag2mask.data.store import RunFolder
-    from tag2mask.records import Regions, SoftMask, TaggedImage
+    from tag2mask.ops.crf import CrfSettings
+    from tag2mask.records import Regions, TaggedImage
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,11 @@ def _samples(data: TagDataset, this: Round, settings: MineSettings, crf: CrfSett
     title = f"{this.folder}/{MINE}"
 
     def work(name: str) -> Tensor:
-        labels = _sharpened(data[name], this.soft[name], settings, crf) if settings.sharpen else this.unary[name]
+        labels = (
+            sharpened_labels(data[name], this.soft[name], settings.max_side, crf)
+            if settings.sharpen
+            else this.unary[name]
+        )
         return region_samples(labels, regions_of(this.run, name), 1 + len(data.class_names), settings.share)
 
     samples = dict(zip(data.names, map_images(work, data.names, f"{title} samples"), strict=True))
@@ -189,16 +191,6 @@ def _samples(data: TagDataset, this: Round, settings: MineSettings, crf: CrfSett
             "Take more and smaller superpixels (superpixels.count), or a smaller mine.share."
         )
     return samples
-
-
-def _sharpened(image: TaggedImage, soft: SoftMask, settings: MineSettings, crf: CrfSettings) -> Tensor:
-    """(H, W) int64: the labels of alpha_u after the dense CRF."""
-    if len(soft.class_ids) == 0:
-        return torch.zeros(image.size, dtype=torch.int64)
-    small = image_for_crf(image, settings.max_side)
-    alpha = F.interpolate(soft.probabilities[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
-    refined = torch.from_numpy(dense_crf(small, as_probabilities(alpha).numpy(), settings=crf, threads=1))
-    return resize_labels(labels_of_scores(refined, soft.class_ids), image.size)
 
 
 def _train(

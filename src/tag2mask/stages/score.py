@@ -84,7 +84,8 @@ def _score_round(this: Round, data: TagDataset, truth: _Truths) -> RoundScore:
     train = [name for name in this.run.names() if name in known]
     val = [name for name in this.run.names("val") if name in known and truth.has(name)]
     classes = truth.classes
-    totals = {key: Confusion.empty(classes) for key in ("unary", "refined", "mined", "val", "refined_val")}
+    totals = {key: Confusion.empty(classes) for key in ("unary", "refined", "taught", "mined", "val", "refined_val")}
+    taught = this.sharpened if this.is_sharpened else this.masks
     agreeing = covered = pixels = 0
     for name in track(train, f"scoring round {this.number}"):
         unary, refined, mined = this.unary[name], this.masks[name].labels, this.mined[name].labels
@@ -96,6 +97,7 @@ def _score_round(this: Round, data: TagDataset, truth: _Truths) -> RoundScore:
             true = truth[name]
             totals["unary"] += Confusion.of(true, unary, classes)
             totals["refined"] += Confusion.of(true, refined, classes)
+            totals["taught"] += Confusion.of(true, taught[name].labels, classes)
             totals["mined"] += Confusion.of(true, mined, classes, decided_only=True)
     for name in track(val, f"scoring round {this.number}, held-out"):
         totals["val"] += Confusion.of(truth[name], this.unary[name], classes)
@@ -106,6 +108,7 @@ def _score_round(this: Round, data: TagDataset, truth: _Truths) -> RoundScore:
         number=this.number,
         unary_train=totals["unary"].mean_iou(),
         refined_train=totals["refined"].mean_iou(),
+        taught_train=totals["taught"].mean_iou(),
         unary_val=totals["val"].mean_iou(),
         refined_val=totals["refined_val"].mean_iou(),
         coverage=covered / max(1, pixels),
