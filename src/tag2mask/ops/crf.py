@@ -66,6 +66,15 @@ class CrfSettings:
         """The published settings, which are the defaults."""
         return cls()
 
+    @classmethod
+    def quick(cls, image_side: int = 320) -> CrfSettings:
+        """The published widths, which are meant for photographs of 500 pixels, scaled with the images.
+
+        Args:
+            image_side: typical long side of the images in pixels.
+        """
+        return cls(gaussian_sxy=3.0 * image_side / 500, bilateral_sxy=80.0 * image_side / 500)
+
 
 def dense_crf(
     image: np.ndarray,

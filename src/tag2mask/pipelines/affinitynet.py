@@ -90,8 +90,7 @@ class AffinityNetSettings:
             AffinitySettings.quick(images),
             WalkSettings.quick(image_side),
             SegmentSettings.quick(image_side, images),
-            # The published widths are meant for photographs of 500 pixels.
-            CrfSettings(gaussian_sxy=3.0 * image_side / 500, bilateral_sxy=80.0 * image_side / 500),
+            CrfSettings.quick(image_side),
         )
 
     @classmethod

@@ -69,7 +69,7 @@ class IALSettings:
         superpixels: computed once, for all rounds.
         mine: the region classifier.
         pairwise: the spatial propagation network.
-        crf: the dense CRF that sharpens what is mined.
+        crf: the dense CRF that sharpens what is mined and what teaches the next round.
     """
 
     rounds: RoundSettings = field(default_factory=RoundSettings)
@@ -101,6 +101,7 @@ class IALSettings:
             unary=SegmentSettings.quick(image_side, images),
             mine=MineSettings.quick(image_side, images),
             pairwise=PairwiseSettings.quick(image_side, images),
+            crf=CrfSettings.quick(image_side),
         )
 
     @classmethod
