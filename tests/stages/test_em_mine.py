@@ -245,7 +245,7 @@ def test_mined_pixels_are_the_samples_that_the_classifier_is_sure_of(scenes, rou
         kept = 0
         for name in scenes.names:
             regions = regions_of(rounds, name)
-            labels = sharpened_labels(scenes[name], this.soft[name], settings.max_side, CrfSettings())
+            labels = sharpened_labels(scenes[name], this.soft[name], settings.max_side, tiny_rounds().crf)
             samples = region_samples(labels, regions, 7, settings.share)
             with runtime.inference(net):
                 probabilities = region_probabilities(scenes[name], regions, net, settings, runtime)
@@ -276,7 +276,7 @@ def test_the_summary_tells_of_all_images_also_after_a_stop(scenes, copied_rounds
         scenes,
         Round(copied_rounds, 1, type(copied_rounds)(start)),
         tiny_rounds().mine,
-        crf=CrfSettings(),
+        crf=tiny_rounds().crf,
         runtime=tiny_runtime(),
     )
     again = read_json(stage / "stage.json")
