@@ -2,12 +2,13 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.records import Cams, PixelAffinity, TaggedImage
-from tag2mask.stages.choosing import ALPHAS, MaskJudge, choose_alpha, choose_walk, sample_names
+from tag2mask.stages.choosing import ALPHAS, MaskJudge, _decide, choose_alpha, choose_walk, sample_names
 from tag2mask.training import Runtime
 
 PLAIN = CrfSettings(gaussian_weight=0, bilateral_weight=0, iterations=0)
@@ -123,3 +124,12 @@ def test_the_choice_is_the_same_every_time():
     assert first.values == second.values
     assert first.score == second.score
     assert first.evidence == second.evidence
+
+
+def test_of_candidates_that_are_as_good_the_one_that_covers_least_is_chosen():
+    found = np.array([[0.5, 0.5, 0.3], [0.5, 0.5, 0.1], [0.5, 0.5, 0.2], [0.1, 0.1, 0.05]])
+    words = [[letter] for letter in "abcd"]
+    assert _decide("", ["x"], words, found, [1.0, 0.985, 0.99, 0.5])[0] == 1
+    chosen, evidence = _decide("", ["x"], words, found, [1.0, 0.97, 0.99, 0.5])
+    assert chosen == 2
+    assert [row[-1] for row in evidence["rows"]] == ["", "", "chosen", ""]

@@ -10,7 +10,8 @@ Not published. Every candidate makes masks of some training images, which the de
 The candidate with the largest product of the three means wins. Each of the three alone errs on a side of its own:
 colours like the part that the classifier looks at, the classifier likes everything, size likes nothing. For the walk
 the root of the evidence is taken: walked masks hold the telling part anyway, and what the classifier sees grows on
-slowly with ever larger ones.
+slowly with ever larger ones. Candidates within 2 % of the largest product are as good; of these the one that covers
+least wins, since of two masks that do the same the smaller one is right.
 ``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
 """
 
@@ -58,6 +59,9 @@ IMAGES = 48
 
 _SATURATION = 0.5
 """Power of the classifier's evidence when walks are compared."""
+
+_TIE = 0.02
+"""Scores that are lower by no more than this share are as good: the means over 48 images are no surer."""
 
 _SIDE = 160
 """Long side in pixels at which masks are made and colours compared: choosing needs no more."""
@@ -230,8 +234,10 @@ def _product(found: np.ndarray, power: float = 1.0) -> list[float]:
 def _decide(
     title: str, columns: list[str], words: list[list[str]], found: np.ndarray, scores: list[float]
 ) -> tuple[int, dict[str, Any]]:
-    """The best candidate, and the table that shows it; the table is logged, too."""
-    chosen = int(np.argmax(scores))
+    """The smallest of the best candidates, and the table that shows it; the table is logged, too."""
+    shares = found[:, 2]
+    as_good = np.asarray(scores) >= (1 - _TIE) * max(scores)
+    chosen = int(np.where(as_good, shares, np.inf).argmin())
     columns = [*columns, "splits colours", "kept - left", "share of image", "score", ""]
     rows = [
         [*word, *(f"{value:.3f}" for value in (*three, score)), "chosen" if index == chosen else ""]
