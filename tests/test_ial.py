@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import tag2mask
-from tag2mask.data import rounds as rounds_module
+from tag2mask.data import tally as tally_module
 from tag2mask.data.dataset import without
 from tag2mask.data.rounds import Round, finished_rounds
 from tag2mask.data.sources import open_folder
@@ -252,7 +252,7 @@ def test_rounds_that_fail_in_every_stage_end_with_the_same_files_and_energies(
         monkeypatch.undo()
         for part in parts:
             # The numbers of images before the stop are kept in some stages, and lost in others.
-            monkeypatch.setattr(rounds_module, "TALLY_SECONDS", -1.0 if part.endswith(("mined", "soft")) else 1e9)
+            monkeypatch.setattr(tally_module, "TALLY_SECONDS", -1.0 if part.endswith(("mined", "soft")) else 1e9)
             with pytest.raises(StoppedError), stopped_while_writing(part, 1 if "weights" in part else 4):
                 go_on()
             monkeypatch.undo()

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from painted import Numbers, Stripes, fill_round, finish_round, run_by_hand
-from tag2mask.data import rounds as rounds_module
-from tag2mask.data.rounds import PAIRWISE, REFINE, UNARY, Round, Tally, finished_rounds
+from tag2mask.data.rounds import PAIRWISE, REFINE, UNARY, Round, finished_rounds
 from tag2mask.data.store import ROUND_STAGES, RunFolder
 
 
@@ -168,39 +167,3 @@ def test_weights_come_back_and_missing_ones_are_told(whole):
     shutil.rmtree(whole.path / "em/round_1/1_unary")
     with pytest.raises(ValueError, match="expected trained weights"):
         Round(whole, 1).weights(UNARY)
-
-
-def test_a_tally_adds_up_in_the_given_order(run):
-    tally = Tally(run.open_stage("em/round_1/5_refine", Numbers()))
-    numbers = {"a": 1e16, "b": 1.0, "c": -1e16}
-    for name, number in numbers.items():
-        tally.add(name, {"energy": number, "count": 1})
-    assert tally.sums(["a", "b", "c"]) == {"energy": 0.0, "count": 3}
-    assert tally.sums(["a", "c", "b"]) == {"energy": 1.0, "count": 3}
-
-
-def test_what_a_stop_lost_is_missing_again(run, monkeypatch):
-    names = ["a", "x/b", "v"]
-
-    def enter():
-        return run.open_stage("em/round_1/5_refine", Numbers())
-
-    def write(name):
-        path = enter().file(f"masks/{name}", ".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-    tally = Tally(enter())
-    assert tally.missing("masks", ".png", names, names[:2]) == names
-    write("a")
-    tally.add("a", {"energy": 1.0})
-    write("v")
-    again = Tally(enter())
-    assert again.missing("masks", ".png", names, names[:2]) == ["a", "x/b"], "the numbers of a were not kept yet"
-    monkeypatch.setattr(rounds_module, "TALLY_SECONDS", -1.0)
-    again.add("a", {"energy": 1.0})
-    monkeypatch.undo()
-    third = Tally(enter())
-    assert third.missing("masks", ".png", names, names[:2]) == ["x/b"]
-    third.add("x/b", {"energy": 2.0})
-    assert third.sums(["a", "x/b"]) == {"energy": 3.0}

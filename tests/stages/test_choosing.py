@@ -114,6 +114,7 @@ def test_the_walk_s_values_are_the_best_of_those_offered():
     # Without a step a third is missing; with a weak beta the walk leaks.
     assert choice.values == {"alpha": 16.0, "beta": 8.0, "steps": 256}
     assert len(choice.evidence["rows"]) == 4
+    assert [[f"{number:.3f}" for number in numbers] for numbers in choice.judged] == [choice.evidence["rows"][3][3:6]]
     fixed = choose_walk(data, maps_of, judge(), alphas=(4.0,), betas=(2.0,), steps=(16,))
     assert fixed.values == {"alpha": 4.0, "beta": 2.0, "steps": 16}
 

@@ -1,11 +1,13 @@
 """Stage 5: scores walk from the part of an object to its border, and masks hold only tags."""
 
+import pytest
 import torch
 
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.records import Cams, PixelAffinity, TaggedImage, labels_from_class_ids
-from tag2mask.stages.s5_walk import Walk, WalkSettings, image_mask
+from tag2mask.stages.choosing import ALPHAS
+from tag2mask.stages.s5_walk import Walk, WalkSettings, image_alpha, image_mask
 from tiny import tiny_settings
 
 PLAIN = CrfSettings(gaussian_weight=0, bilateral_weight=0)
@@ -61,7 +63,40 @@ def test_masks_of_the_run_hold_only_tags(scenes, finished):
         found |= set(mask.labels.unique().tolist())
     assert {0} < found, "objects and background, or this test shows nothing"
     walk = tiny_settings().walk
-    assert finished.chosen("05_walk") == {"alpha": walk.alpha, "beta": walk.beta, "steps": walk.steps}
+    fixed = {"alpha": walk.alpha, "alphas": f"{walk.alpha:g}", "beta": walk.beta, "steps": walk.steps}
+    assert finished.chosen("05_walk") == fixed
+
+
+class ByShare:
+    """Likes masks the better, the closer their share of the image is to the one of the object."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def __call__(self, image, candidates):
+        found = [float((scores.argmax(dim=0) > 0).float().mean()) for scores in candidates]
+        return torch.tensor([[1 - abs(share - self.share), 1.0, 0.0] for share in found]).numpy()
+
+
+def test_each_image_takes_the_alpha_that_suits_it_and_all_images():
+    image, cams, affinity, inside = body()
+    halo = torch.where(inside > 0, 0.25, 0.15)[None]  # Begins at alpha 8; its halo at alpha 16.
+    cams = Cams("a", cams.class_ids, halo, (16, 20))
+    known = Walk(128.0, 8.0, 0, tuple((1.0, 1.0, 0.0) for _ in ALPHAS))
+    assert image_alpha(image, cams, affinity, known, ByShare(80 / 320)) == 8
+    assert image_alpha(image, cams, affinity, known, ByShare(1.0)) == 16
+    others = tuple((float(alpha == 64), 1.0, 0.0) for alpha in ALPHAS)
+    assert image_alpha(image, cams, affinity, Walk(128.0, 8.0, 0, others), ByShare(80 / 320)) == 64
+
+
+def test_one_alpha_for_all_asks_no_judge_and_another_one_needs_it():
+    image, cams, affinity, _ = body()
+    assert image_alpha(image, cams, affinity, Walk(16.0, 8.0, 64), None) == 16
+    known = Walk(16.0, 8.0, 64, tuple((1.0, 1.0, 0.0) for _ in ALPHAS))
+    with pytest.raises(ValueError, match="needs a judge"):
+        image_alpha(image, cams, affinity, known, None)
+    image, cams, affinity, _ = body(class_ids=())
+    assert image_alpha(image, cams, affinity, known, None) == 16
 
 
 def test_paper_walk():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tag2mask.data.artefacts import read_labels, read_soft_mask, read_unit
@@ -13,18 +12,14 @@ from tag2mask.data.store import ROUND_STAGES, Artefacts
 from tag2mask.records import PseudoMask, Seeds, SoftMask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
 
-    from tag2mask.data.stage_folder import StageFolder
     from tag2mask.data.store import RunFolder
 
 UNARY, ESTIMATE, MINE, PAIRWISE, REFINE = ROUND_STAGES
-
-TALLY_SECONDS = 20.0
-"""The numbers of a stage's images are kept so often; a stop loses those of the last seconds."""
 
 Record = TypeVar("Record")
 
@@ -175,44 +170,3 @@ def finished_rounds(run: RunFolder) -> int:
     while Round(run, count + 1).finished:
         count += 1
     return count
-
-
-class Tally:
-    """Numbers of every image that a stage goes through; a stopped stage finds those that it kept.
-
-    Args:
-        stage: an unfinished stage; the numbers stand in its notes.
-    """
-
-    def __init__(self, stage: StageFolder) -> None:
-        self._stage = stage
-        self._kept: dict[str, dict[str, float]] = stage.notes().get("tally", {})
-        self._saved_at = time.monotonic()
-
-    def missing(self, folder: str, suffix: str, names: Sequence[str], counted: Sequence[str]) -> list[str]:
-        """The images that are not done: their file is not there, or their numbers were lost by a stop.
-
-        Args:
-            folder: of the files, below the stage's.
-            suffix: of the files.
-            names: of all images, each of which has a file.
-            counted: of the images that have numbers.
-        """
-        to_count = {name for name in counted if name not in self._kept}
-        files = {name: self._stage.file(f"{folder}/{name}", suffix) for name in names}
-        return [name for name, file in files.items() if name in to_count or not file.is_file()]
-
-    def add(self, name: str, numbers: dict[str, float]) -> None:
-        """Note the numbers of an image."""
-        self._kept[name] = numbers
-        if time.monotonic() - self._saved_at > TALLY_SECONDS:
-            self._stage.note(tally=self._kept)
-            self._saved_at = time.monotonic()
-
-    def sums(self, names: Sequence[str]) -> dict[str, float]:
-        """Every number, added up over images in the given order: a sum of floats depends on it."""
-        total: dict[str, float] = {}
-        for name in names:
-            for key, number in self._kept[name].items():
-                total[key] = total.get(key, 0) + number
-        return total

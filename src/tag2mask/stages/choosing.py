@@ -12,7 +12,10 @@ colours like the part that the classifier looks at, the classifier likes everyth
 the root of the evidence is taken: walked masks hold the telling part anyway, and what the classifier sees grows on
 slowly with ever larger ones. Candidates within 2 % of the largest product are as good; of these the one that covers
 least wins, since of two masks that do the same the smaller one is right.
-``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
+
+One alpha does not suit all images: maps of some are broader than of others. So in the end every image gets its own,
+at the common beta and t: its three numbers are averaged with those of all images, since those of a single one are
+unsure, and the largest product wins. ``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import torch.nn.functional as F
 from tag2mask.data.transforms import limit_long_side, normalise, resize_image
 from tag2mask.ops.cam import as_probabilities, background_scores
 from tag2mask.ops.crf import CrfSettings, DenseCrf
-from tag2mask.ops.random_walk import random_walks
+from tag2mask.ops.random_walk import random_walk, random_walks
 from tag2mask.ops.separability import colour_bins, colour_separability
 from tag2mask.parallel import map_images
 
@@ -78,11 +81,13 @@ class Choice:
         values: name -> chosen value.
         score: of the winner.
         evidence: a table for the report: ``title``, ``columns``, ``rows``.
+        judged: for every candidate alpha, with the chosen values of the others, the three numbers.
     """
 
     values: Mapping[str, float]
     score: float
     evidence: dict[str, Any]
+    judged: tuple[tuple[float, float, float], ...]
 
 
 def sample_names(data: TagDataset, count: int = IMAGES) -> list[str]:
@@ -178,7 +183,7 @@ def choose_alpha(data: TagDataset, cams: Mapping[str, Cams], judge: MaskJudge) -
     scores = _product(found)
     words = [[f"{alpha:g}"] for alpha in ALPHAS]
     chosen, evidence = _decide(f"Seeds: CAM + CRF on {len(names)} images", ["alpha"], words, found, scores)
-    return Choice({"alpha": ALPHAS[chosen]}, scores[chosen], evidence)
+    return Choice({"alpha": ALPHAS[chosen]}, scores[chosen], evidence, _numbers(found))
 
 
 def choose_walk(
@@ -211,10 +216,7 @@ def choose_walk(
         # The walk is linear: all backgrounds walk along in one go.
         start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in alphas)])
         walked = [each for beta in betas for _, each in random_walks(start, affinity, beta=beta, steps=steps)]
-        scores = [
-            torch.cat([background[None], each[: len(maps)]]) for each in walked for background in each[len(maps) :]
-        ]
-        return judge(data[name], scores)
+        return judge(data[name], [scores for each in walked for scores in _with_each_background(each, len(maps))])
 
     found = np.mean(map_images(judged, names, "choosing alpha, beta and t"), axis=0)
     words = [[f"{beta:g}", str(step), f"{alpha:g}"] for beta, step, alpha in candidates]
@@ -222,7 +224,46 @@ def choose_walk(
     title = f"Walk: walk + CRF on {len(names)} images"
     chosen, evidence = _decide(title, ["beta", "t", "alpha"], words, found, scores)
     beta, step, alpha = candidates[chosen]
-    return Choice({"alpha": alpha, "beta": beta, "steps": step}, scores[chosen], evidence)
+    first = chosen - chosen % len(alphas)
+    of_alphas = _numbers(found[first : first + len(alphas)])
+    return Choice({"alpha": alpha, "beta": beta, "steps": step}, scores[chosen], evidence, of_alphas)
+
+
+def choose_image_alpha(
+    image: TaggedImage,
+    maps: Tensor,
+    affinity: PixelAffinity,
+    judge: MaskJudge,
+    *,
+    beta: float,
+    steps: int,
+    common: Sequence[Sequence[float]],
+) -> float:
+    """The alpha of `ALPHAS` at which the walk of one image is judged best, with what suits all images in mind.
+
+    Args:
+        image: with at least one tag.
+        maps: (K, h, w) averaged over the cells of the affinity.
+        affinity: of the image.
+        judge: of masks.
+        beta: of the walk.
+        steps: of the walk.
+        common: `Choice.judged` of the walk over all of `ALPHAS`.
+    """
+    start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in ALPHAS)])
+    walked = random_walk(start, affinity, beta=beta, steps=steps)
+    own = judge(image, _with_each_background(walked, len(maps)))
+    scores = _product((own + np.asarray(common)) / 2, _SATURATION)
+    return ALPHAS[int(np.argmax(scores))]
+
+
+def _with_each_background(walked: Tensor, classes: int) -> list[Tensor]:
+    """(K + A, h, w) maps of K classes and A backgrounds -> A times (1 + K, h, w)."""
+    return [torch.cat([background[None], walked[:classes]]) for background in walked[classes:]]
+
+
+def _numbers(found: np.ndarray) -> tuple[tuple[float, float, float], ...]:
+    return tuple((float(separate), float(evidence), float(share)) for separate, evidence, share in found)
 
 
 def _product(found: np.ndarray, power: float = 1.0) -> list[float]:

@@ -11,18 +11,17 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.data.artefacts import write_labels, write_soft_mask, write_unit
-from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Tally
+from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY
+from tag2mask.data.tally import Tally
 from tag2mask.data.transforms import limit_long_side, size_of
 from tag2mask.nets.spn import resize_maps
-from tag2mask.ops.cam import as_probabilities
-from tag2mask.ops.crf import CrfSettings, dense_crf
 from tag2mask.ops.energy import smoothness_energy
 from tag2mask.ops.mining import allowed_labels
 from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.ops.superpixels import resize_regions
 from tag2mask.progress import track
 from tag2mask.records import SoftMask
-from tag2mask.stages.s3_seed import image_for_crf, resize_labels
+from tag2mask.stages.s3_seed import crf_probabilities, resize_labels
 from tag2mask.stages.s6_segment import image_probabilities, mask_of
 from tag2mask.stages.views import whole_view
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from tag2mask.data.stage_folder import StageFolder
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.nets.spn import PairwiseNetwork
+    from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import TaggedImage
     from tag2mask.stages.em_pairwise import PairwiseSettings
     from tag2mask.stages.s6_segment import SegmentSettings
@@ -230,9 +230,7 @@ def sharpened_labels(image: TaggedImage, soft: SoftMask, max_side: int, crf: Crf
     """
     if len(soft.class_ids) == 0:
         return torch.zeros(image.size, dtype=torch.int64)
-    small = image_for_crf(image, max_side)
-    alpha = F.interpolate(soft.probabilities[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
-    refined = torch.from_numpy(dense_crf(small, as_probabilities(alpha).numpy(), settings=crf, threads=1))
+    _, refined = crf_probabilities(image, soft.probabilities, max_side, crf)
     return resize_labels(labels_of_scores(refined, soft.class_ids), image.size)
 
 

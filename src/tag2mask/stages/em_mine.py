@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from tag2mask.checks import check_choice, check_number
 from tag2mask.data.artefacts import write_labels
-from tag2mask.data.rounds import ESTIMATE, MINE, Tally
+from tag2mask.data.rounds import ESTIMATE, MINE
+from tag2mask.data.tally import Tally
 from tag2mask.data.transforms import limit_long_side
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tag2mask.data.artefacts import write_labels, write_scores
 from tag2mask.data.transforms import limit_long_side, resize_image
 from tag2mask.ops.cam import as_probabilities, with_background
-from tag2mask.ops.crf import CrfSettings, DenseCrf
+from tag2mask.ops.crf import CrfSettings, DenseCrf, dense_crf
 from tag2mask.ops.seeds import labels_of_scores, seed_labels
 from tag2mask.parallel import map_images
 from tag2mask.records import SeedScores
@@ -76,6 +76,23 @@ def image_for_crf(image: TaggedImage, max_side: int) -> np.ndarray:
     """(H, W, 3) uint8 at the size at which the CRF works."""
     small = resize_image(image.pixels, limit_long_side(image.size, max_side))
     return small.permute(1, 2, 0).contiguous().numpy()
+
+
+def crf_probabilities(image: TaggedImage, scores: Tensor, max_side: int, crf: CrfSettings) -> tuple[Tensor, Tensor]:
+    """Score maps of any size, enlarged to where the CRF works, and refined there.
+
+    Args:
+        image: its pixels guide the CRF.
+        scores: (1 + K, h, w), channel 0 the background.
+        max_side: the CRF works at no longer side than this; 0 means at the image's own.
+        crf: its kernels.
+
+    Returns:
+        The scores before and after, both (1 + K, H, W) float32.
+    """
+    small = image_for_crf(image, max_side)
+    before = F.interpolate(scores[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
+    return before, torch.from_numpy(dense_crf(small, as_probabilities(before).numpy(), settings=crf, threads=1))
 
 
 def image_seeds(

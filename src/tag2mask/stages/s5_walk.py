@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,21 +10,21 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.data.artefacts import write_labels, write_unit
+from tag2mask.data.tally import Tally
 from tag2mask.data.transforms import size_of
 from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity
-from tag2mask.ops.cam import as_probabilities, with_background
-from tag2mask.ops.crf import CrfSettings, dense_crf
+from tag2mask.ops.cam import with_background
 from tag2mask.ops.random_walk import random_walk
 from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.parallel import map_images
 from tag2mask.records import Cams, PixelAffinity, PseudoMask
-from tag2mask.stages.choosing import ALPHAS, BETAS, STEPS, choose_walk
-from tag2mask.stages.s3_seed import image_for_crf, resize_labels
+from tag2mask.stages.choosing import ALPHAS, BETAS, STEPS, choose_image_alpha, choose_walk
+from tag2mask.stages.s3_seed import crf_probabilities, resize_labels
 from tag2mask.stages.s4_affinity import AffinitySettings, working_size
 from tag2mask.stages.views import whole_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from tag2mask.data.stage_folder import StageFolder
     from tag2mask.data.store import Artefacts, RunFolder
     from tag2mask.nets.affinity_net import AffinityNet
+    from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import TaggedImage
     from tag2mask.stages.choosing import MaskJudge
     from tag2mask.training import Runtime
 
 STAGE = "05_walk"
+
+_NO_JUDGE = f"{STAGE}: a value is 'auto', which needs a judge of masks. Give one, or fixed values."
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class WalkSettings:
 
     Args:
         alpha: exponent of the background score that walks along (paper: 16); "auto" chooses this and the next
-            two from the images, see `tag2mask.stages.choosing`.
+            two from the images, and then alpha once more for every image, see `tag2mask.stages.choosing`.
         beta: sharpening of the affinity (paper: 8).
         steps: length t of the walk (paper: 256).
         max_side: images with a longer side are shrunk to it for the CRF; 0 means never. Bounds time and memory.
@@ -79,11 +82,13 @@ class Walk:
         alpha: of the background.
         beta: of the affinity.
         steps: of the walk.
+        judged: how every candidate alpha does on all images, where each image takes its own; None: all take `alpha`.
     """
 
     alpha: float
     beta: float
     steps: int
+    judged: tuple[tuple[float, float, float], ...] | None = None
 
 
 def image_affinity(image: TaggedImage, net: AffinityNet, settings: AffinitySettings, runtime: Runtime) -> PixelAffinity:
@@ -123,13 +128,32 @@ def image_mask(
         return background, PseudoMask(image.name, background, torch.ones(image.size))
     maps = with_background(cell_maps(cams, size_of(affinity.values)), walk.alpha)
     walked = random_walk(maps, affinity, beta=walk.beta, steps=walk.steps)
-    small = image_for_crf(image, max_side)
-    scores = F.interpolate(walked[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
-    refined = torch.from_numpy(dense_crf(small, as_probabilities(scores).numpy(), settings=crf, threads=1))
+    scores, refined = crf_probabilities(image, walked, max_side, crf)
     before = resize_labels(labels_of_scores(scores, cams.class_ids), image.size)
     labels = resize_labels(labels_of_scores(refined, cams.class_ids), image.size)
     confidence = F.interpolate(refined.amax(dim=0)[None, None], image.size, mode="bilinear", align_corners=False)
     return before, PseudoMask(image.name, labels, confidence[0, 0].clamp(0, 1))
+
+
+def image_alpha(image: TaggedImage, cams: Cams, affinity: PixelAffinity, walk: Walk, judge: MaskJudge | None) -> float:
+    """The alpha that one image's background walks with.
+
+    Args:
+        image: any tags.
+        cams: its maps.
+        affinity: of `image_affinity`.
+        walk: with what is known of all images, if each takes its own alpha.
+        judge: of masks; not needed if all images take the same.
+
+    Raises:
+        ValueError: if a judge is needed and there is none.
+    """
+    if walk.judged is None or len(cams.class_ids) == 0:
+        return walk.alpha
+    if judge is None:
+        raise ValueError(_NO_JUDGE)
+    maps = cell_maps(cams, size_of(affinity.values))
+    return choose_image_alpha(image, maps, affinity, judge, beta=walk.beta, steps=walk.steps, common=walk.judged)
 
 
 def walk_masks(
@@ -172,23 +196,32 @@ def walk_masks(
             return image_affinity(image, net, affinity, runtime)
 
     walk, evidence = _walk(data, cams, stage, settings, affinity_of=affinity_of, judge=judge)
+    tally = Tally(stage)
 
-    def work(path: str) -> None:
-        image = data[path.removeprefix("masks/")]
+    def work(name: str) -> None:
+        image = data[name]
         learned = affinity_of(image)
-        before, mask = image_mask(image, cams[image.name], learned, walk, max_side=settings.max_side, crf=crf)
+        own = replace(walk, alpha=image_alpha(image, cams[name], learned, walk, judge))
+        tally.add(name, {"alpha": own.alpha})
+        before, mask = image_mask(image, cams[name], learned, own, max_side=settings.max_side, crf=crf)
         boundaries = boundary_strength(learned.values, learned.offsets)
         write_unit(stage.file(f"boundaries/{image.name}", ".png"), boundaries)
         write_labels(stage.file(f"walk/{image.name}", ".png"), before, classes)
         write_unit(stage.file(f"confidence/{image.name}", ".png"), mask.confidence)
         # Last, because this file says that the image is done.
-        write_labels(stage.file(path, ".png"), mask.labels, classes)
+        write_labels(stage.file(f"masks/{name}", ".png"), mask.labels, classes)
 
-    map_images(work, stage.missing([f"masks/{name}" for name in data.names], ".png"), STAGE)
+    map_images(work, tally.missing("masks", ".png", data.names, data.names), STAGE)
+    tagged = [name for name in data.names if bool(data.tags(name).any())]
+    alphas = {f"{alpha:g}": count for alpha, count in tally.counts("alpha", tagged).items()}
+    if evidence and walk.judged:
+        images = ", ".join(f"{alpha} ({count} images)" for alpha, count in alphas.items())
+        evidence = {**evidence, "title": f"{evidence['title']}; then alpha for each image: {images}"}
+    span = _range(list(alphas))
     stage.finish(
-        f"masks of {len(data.names)} images, alpha {walk.alpha:g}, beta {walk.beta:g}, t {walk.steps}",
+        f"masks of {len(data.names)} images, alpha {span}, beta {walk.beta:g}, t {walk.steps}",
         items=len(data.names),
-        chosen={"alpha": walk.alpha, "beta": walk.beta, "steps": walk.steps},
+        chosen={"alpha": walk.alpha, "alphas": span, "beta": walk.beta, "steps": walk.steps},
         **({"evidence": evidence} if evidence else {}),
     )
     return run.masks
@@ -215,7 +248,7 @@ def _walk(
     noted = stage.notes()
     if "chosen" not in noted:
         if judge is None:
-            raise ValueError(f"{STAGE}: a value is 'auto', which needs a judge of masks. Give one, or fixed values.")
+            raise ValueError(_NO_JUDGE)
         choice = choose_walk(
             data,
             maps_of,
@@ -224,7 +257,13 @@ def _walk(
             betas=BETAS if beta == "auto" else (float(beta),),
             steps=STEPS if steps == "auto" else (int(steps),),
         )
-        noted = {"chosen": dict(choice.values), "evidence": choice.evidence}
+        noted = {"chosen": dict(choice.values), "evidence": choice.evidence, "judged": choice.judged}
         stage.note(**noted)
     chosen = noted["chosen"]
-    return Walk(float(chosen["alpha"]), float(chosen["beta"]), int(chosen["steps"])), noted["evidence"]
+    judged = noted["judged"] if alpha == "auto" else None
+    return Walk(float(chosen["alpha"]), float(chosen["beta"]), int(chosen["steps"]), judged), noted["evidence"]
+
+
+def _range(values: Sequence[str]) -> str:
+    """``4 to 64``; one value alone stands for itself."""
+    return " to ".join(dict.fromkeys([values[0], values[-1]])) if values else "-"

@@ -47,7 +47,7 @@ def score_run(run: RunFolder, data: TagDataset) -> ScoreTable:
     train, val = ([name for name in run.names(s) if name in known and truth.has(name)] for s in ("train", "val"))
     seeded, walked = run.chosen("03_seed"), run.chosen("05_walk")
     crf_note = f"alpha {seeded['alpha_object']:g}" if seeded else ""
-    walk_note = "alpha {alpha:g}, beta {beta:g}, t {steps}".format(**walked) if walked else ""
+    walk_note = "alpha {alphas}, beta {beta:g}, t {steps}".format(**walked) if walked else ""
     rows = [
         _cam_row(run, train, truth),
         _mask_row("cam_crf", "CAM + CRF", train, run.cam_crf, truth, note=crf_note),
