@@ -7,8 +7,11 @@ import math
 
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from reference.equality import DOUBLE, EXACT, SEEDS, SIZES, equality
+from reference.iou_by_pixel import counts_by_pixel, label_above, scores_by_count
 from tag2mask.evaluation import (
     Confusion,
     ScoreRow,
@@ -23,25 +26,33 @@ TRUTH = torch.tensor([[0, 0, 1], [1, 2, IGNORE]])
 PREDICTED = torch.tensor([[0, 1, 1], [0, 2, 2]])
 
 
-def random_labels(num_classes, size, generator):
+# 255 means void, so of 300 classes the last 46 have labels from 256 on.
+SETS = {
+    "seed": SEEDS,
+    "num_classes": st.sampled_from([0, 1, 3, 20, 300]),
+    "images": st.integers(0, 3),
+    "size": SIZES,
+    "void": st.sampled_from([0.0, 0.2, 1.0]),
+}
+
+
+def labels_of(num_classes):
+    return [0, *labels_from_class_ids(torch.arange(num_classes)).tolist()]
+
+
+def random_labels(num_classes, size, generator, void=0.1):
     channels = torch.randint(0, num_classes + 1, size, generator=generator)
-    void = torch.rand(size, generator=generator) < 0.1
-    return labels_from_channels(channels).masked_fill(void, IGNORE)
+    unknown = torch.rand(size, generator=generator) < void
+    return labels_from_channels(channels).masked_fill(unknown, IGNORE)
 
 
-def literal_voc_mean_iou(truths, predictions, num_classes):
-    """One intersection and one union per class over the whole set; absent classes are left out."""
-    ious = []
-    for label in [0, *labels_from_class_ids(torch.arange(num_classes)).tolist()]:
-        intersection = union = 0
-        for truth, predicted in zip(truths, predictions, strict=True):
-            for one, other in zip(truth.flatten().tolist(), predicted.flatten().tolist(), strict=True):
-                if one != IGNORE:
-                    intersection += one == label and other == label
-                    union += label in (one, other)
-        if union:
-            ious.append(intersection / union)
-    return sum(ious) / len(ious)
+def random_masks(seed, num_classes, images, size, void):
+    """Truths and predictions, of which half of the pixels are right."""
+    generator = torch.Generator().manual_seed(seed)
+    truths = [random_labels(num_classes, size, generator, void) for _ in range(images)]
+    guesses = [random_labels(num_classes, size, generator, 0) for _ in range(images)]
+    right = [(torch.rand(size, generator=generator) < 0.5) & (truth != IGNORE) for truth in truths]
+    return truths, [torch.where(*three) for three in zip(right, truths, guesses, strict=True)]
 
 
 def test_counts_by_hand():
@@ -54,16 +65,39 @@ def test_counts_by_hand():
     assert confusion.pixel_accuracy() == pytest.approx(3 / 5)
 
 
-@pytest.mark.parametrize("num_classes", [1, 3, 300])
-def test_mean_iou_is_that_of_voc(num_classes):
-    generator = torch.Generator().manual_seed(num_classes)
-    truths = [random_labels(num_classes, (7, 9), generator) for _ in range(3)]
-    predictions = [random_labels(num_classes, (7, 9), generator).masked_fill_(t == 0, 0) for t in truths]
-    predictions = [p.masked_fill(p == IGNORE, 1) for p in predictions]
+def added_up(truths, predictions, num_classes, **options):
     total = Confusion.empty(num_classes)
     for truth, predicted in zip(truths, predictions, strict=True):
-        total += Confusion.of(truth, predicted, num_classes)
-    assert total.mean_iou() == pytest.approx(literal_voc_mean_iou(truths, predictions, num_classes))
+        total += Confusion.of(truth, predicted, num_classes, **options)
+    return total
+
+
+@equality(Confusion.of, counts_by_pixel, tolerance=EXACT, **SETS, unsure=st.sampled_from([0.0, 0.5, 1.0]))
+def test_counts_equal_those_pixel_by_pixel(num_classes, unsure, **drawn):
+    truths, predictions = random_masks(num_classes=num_classes, **drawn)
+    generator = torch.Generator().manual_seed(drawn["seed"])
+    for predicted in predictions:
+        predicted[torch.rand(predicted.shape, generator=generator) < unsure] = IGNORE
+    total = added_up(truths, predictions, num_classes, decided_only=True)
+    return total.counts, counts_by_pixel(truths, predictions, labels_of(num_classes), decided_only=True)
+
+
+@equality(
+    Confusion.mean_iou,
+    scores_by_count,
+    part="IoU, precision, recall",
+    tolerance=DOUBLE,
+    edges=[
+        {"seed": 0, "num_classes": 3, "images": 1, "size": (1, 1), "void": 1.0},
+        {"seed": 0, "num_classes": 20, "images": 1, "size": (1, 7), "void": 0.0},
+    ],
+    **SETS,
+)
+def test_scores_are_those_of_voc(num_classes, **drawn):
+    truths, predictions = random_masks(num_classes=num_classes, **drawn)
+    total = added_up(truths, predictions, num_classes)
+    expected = scores_by_count(counts_by_pixel(truths, predictions, labels_of(num_classes)))
+    return {name: getattr(total, name)() for name in expected}, expected
 
 
 def test_classes_that_do_not_occur_are_nan_and_do_not_count():
@@ -116,39 +150,54 @@ def test_agreement_is_one_for_equal_masks_and_passes_over_unsure_pixels():
         mask_agreement([TRUTH], [], 2)
 
 
-def slow_sweep(images, thresholds, num_classes):
-    """One argmax per image and threshold."""
-    matrices = []
-    for threshold in thresholds:
-        total = Confusion.empty(num_classes)
-        for truth, scores, class_ids in images:
-            constant = torch.full((1, *truth.shape), float(threshold))
-            labels = torch.cat([torch.zeros(1).long(), labels_from_class_ids(class_ids)])
-            predicted = labels[torch.cat([constant, scores]).argmax(dim=0)]
-            total += Confusion.of(truth, predicted, num_classes)
-        matrices.append(total)
-    return matrices
-
-
-@pytest.mark.parametrize("num_classes", [1, 5, 300])
-def test_sweep_equals_an_argmax_per_threshold(num_classes):
-    generator = torch.Generator().manual_seed(0)
-    images = []
-    for count in (1, 3, 0, 2):
+def random_scores(num_classes, images, size, generator):
+    """Coarse scores of up to 3 classes: many lie exactly on a threshold and many are equal; and their class ids."""
+    found = []
+    for _ in range(images):
+        count = int(torch.randint(4, (), generator=generator))
         class_ids = torch.randperm(num_classes, generator=generator)[:count].sort().values
-        # Coarse scores: many lie exactly on a threshold and many are equal.
-        scores = torch.randint(0, 11, (len(class_ids), 6, 8), generator=generator) / 10
-        images.append((random_labels(num_classes, (6, 8), generator), scores, class_ids))
-    sweep = ThresholdSweep(num_classes, torch.linspace(0, 1, 11))
-    for image in images:
-        sweep.add(*image)
-    expected = slow_sweep(images, sweep.thresholds, num_classes)
-    for position, matrix in enumerate(expected):
-        assert torch.equal(sweep.confusion(position).counts, matrix.counts)
-    means = [matrix.mean_iou() for matrix in expected]
+        found.append((torch.randint(0, 6, (len(class_ids), *size), generator=generator) / 5, class_ids))
+    return found
+
+
+def masks_above(scores, class_ids, constant):
+    """Each pixel on its own: its best class if that is above a constant, else the background."""
+    labels = labels_from_class_ids(class_ids).tolist()
+    pixels = [label_above(pixel.tolist(), labels, constant) for pixel in scores.flatten(1).T]
+    return torch.tensor(pixels).view(scores.shape[1:])
+
+
+@equality(
+    ThresholdSweep.confusion,
+    counts_by_pixel,
+    part="at every constant",
+    tolerance=EXACT,
+    edges=[{"seed": 0, "num_classes": 0, "images": 1, "size": (1, 1), "void": 1.0}],
+    **{**SETS, "num_classes": st.sampled_from([0, 1, 3, 20])},
+)
+def test_sweep_equals_an_argmax_per_threshold(seed, num_classes, images, size, void):
+    generator = torch.Generator().manual_seed(seed)
+    truths = [random_labels(num_classes, size, generator, void) for _ in range(images)]
+    scored = random_scores(num_classes, images, size, generator)
+    sweep = ThresholdSweep(num_classes, torch.linspace(0, 1, 6))
+    for truth, (scores, class_ids) in zip(truths, scored, strict=True):
+        sweep.add(truth, scores, class_ids)
+    expected = []
+    for constant in sweep.thresholds.tolist():
+        masks = [masks_above(scores, class_ids, constant) for scores, class_ids in scored]
+        expected.append(counts_by_pixel(truths, masks, labels_of(num_classes)))
+    return [sweep.confusion(position).counts.tolist() for position in range(6)], expected
+
+
+def test_the_best_constant_is_the_lowest_of_the_highest_mean_iou():
+    sweep = ThresholdSweep(1, torch.linspace(0, 1, 11))
+    # From 0.2 on the background is right, up to 0.7 the object is.
+    sweep.add(torch.tensor([[0, 0, 1]]), torch.tensor([[[0.15, 0.1, 0.75]]]), torch.tensor([0]))
+    means = [sweep.confusion(position).mean_iou() for position in range(11)]
     threshold, best = sweep.best()
-    assert threshold == pytest.approx(means.index(max(means)) / 10)
-    assert best.mean_iou() == pytest.approx(max(means))
+    assert threshold == pytest.approx(0.2)
+    assert means.index(1.0) == 2
+    assert best.mean_iou() == 1.0
 
 
 def test_sweep_refuses_what_it_cannot_count():

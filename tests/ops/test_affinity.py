@@ -4,17 +4,23 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from reference.pairs_by_loops import affinity_by_loops, all_pairs, by_pair, targets_by_loops
+from reference.equality import EXACT, SEEDS, SINGLE, SIZES, equality
+from reference.pairs_by_loops import (
+    affinity_by_loops,
+    affinity_gradient_by_loops,
+    all_pairs,
+    by_pair,
+    targets_by_loops,
+)
 from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity, pair_targets, pair_windows
 from tag2mask.records import IGNORE
 
-SIDES = st.integers(1, 7)
 RADII = st.integers(1, 5)
-SEEDS = st.integers(0, 10_000)
+FEATURES = {"seed": SEEDS, "channels": st.integers(1, 5), "size": SIZES, "radius": RADII, "ties": st.booleans()}
+THIN_AND_WIDE = ((1, 12), (12, 1), (11, 12))  # A map of 9 cells and more has pixels with all their neighbours.
 
 
 def random(seed, *shape, dtype=torch.float32):
@@ -44,16 +50,24 @@ def test_offsets_and_their_opposites_make_the_whole_disc(radius):
     assert both == {(y, x) for y in reach for x in reach if 0 < math.hypot(y, x) < radius}
 
 
-@given(SIDES, SIDES, RADII)
-def test_windows_list_every_pair_inside_once(height, width, radius):
+@equality(
+    pair_windows,
+    all_pairs,
+    tolerance=EXACT,
+    edges=[{"size": size, "radius": 5} for size in THIN_AND_WIDE],
+    size=SIZES,
+    radius=RADII,
+)
+def test_windows_list_every_pair_inside_once(size, radius):
+    height, width = size
     pixels = torch.arange(height * width).reshape(height, width)
     found = []
     for offset in half_disc_offsets(radius):
         near, far = pair_windows(offset, height, width)
         found += list(zip(pixels[near].flatten().tolist(), pixels[far].flatten().tolist(), strict=True))
-    pairs = all_pairs(height, width, radius)
-    expected = [(y * width + x, v * width + u) for (y, x), (v, u) in pairs]
-    assert sorted(found) == sorted(expected)
+    expected = [(y * width + x, v * width + u) for (y, x), (v, u) in all_pairs(height, width, radius)]
+    # A list, since a pair that is there twice counts twice.
+    return sorted(found), sorted(expected)
 
 
 @pytest.mark.parametrize("size", [(20, 24), (1, 24), (20, 1), (2, 2), (3, 50)])
@@ -76,36 +90,69 @@ def test_affinity_of_three_pixels_by_eye():
     assert_close(values[0, :, 0], torch.tensor(expected))
 
 
-@settings(max_examples=40, deadline=None)
-@given(SEEDS, st.integers(1, 4), SIDES, SIDES, RADII)
-def test_affinity_equals_the_double_loop(seed, channels, height, width, radius):
-    features = random(seed, channels, height, width)
-    offsets = half_disc_offsets(radius)
+def features_of(seed, channels, size, ties):
+    """One map (D, h, w); with ties, of whole numbers."""
+    features = random(seed, channels, *size)
+    return features.round() if ties else features
+
+
+@equality(
+    pair_affinity,
+    affinity_by_loops,
+    tolerance=SINGLE,
+    edges=[{"seed": 0, "channels": 3, "size": size, "radius": 5, "ties": False} for size in THIN_AND_WIDE],
+    **FEATURES,
+)
+def test_affinity_equals_the_double_loop(seed, channels, size, radius, ties):
+    features, offsets = features_of(seed, channels, size, ties), half_disc_offsets(radius)
     values = pair_affinity(features[None], offsets)[0]
-    expected = affinity_by_loops(features, radius)
-    found = by_pair(values, offsets)
-    assert found.keys() == expected.keys()
-    # float32 against float64.
-    assert all(abs(found[pair] - expected[pair]) < 1e-6 for pair in expected)
-    inside = sum(found.values())
-    assert float(values.sum()) == pytest.approx(inside, abs=1e-4), "0 where the second pixel lies outside"
-    assert values.shape == (len(offsets), height, width)
+    inside = by_pair(values, offsets)
+    assert int((values != 0).sum()) == len(inside), "0 where the second pixel lies outside"
+    return inside, affinity_by_loops(features, radius)
 
 
-@settings(max_examples=40, deadline=None)
-@given(SEEDS, SIDES, SIDES, RADII)
-def test_targets_equal_the_double_loop(seed, height, width, radius):
+@equality(
+    pair_affinity,
+    affinity_gradient_by_loops,
+    part="gradient",
+    tolerance=SINGLE,
+    edges=[{"seed": 0, "channels": 3, "size": size, "radius": 5, "ties": False} for size in THIN_AND_WIDE],
+    **FEATURES,
+)
+def test_gradient_equals_the_double_loop(seed, channels, size, radius, ties):
+    features, offsets = features_of(seed, channels, size, ties), half_disc_offsets(radius)
+    slopes = random(seed + 1, len(offsets), *size)
+    leaf = features[None].requires_grad_()
+    (gradient,) = torch.autograd.grad(pair_affinity(leaf, offsets), leaf, slopes[None])
+    return gradient[0], affinity_gradient_by_loops(features, radius, by_pair(slopes, offsets))
+
+
+@equality(
+    pair_targets,
+    targets_by_loops,
+    tolerance=EXACT,
+    edges=[
+        {"seed": 0, "size": (4, 5), "radius": 5, "labels": (IGNORE,)},
+        *({"seed": 0, "size": size, "radius": 5, "labels": (0, 1, 2, IGNORE)} for size in THIN_AND_WIDE),
+    ],
+    seed=SEEDS,
+    size=SIZES,
+    radius=RADII,
+    labels=st.sampled_from([(0,), (3,), (0, 1, 2), (0, 1, 2, IGNORE), (0, 300, IGNORE, IGNORE), (IGNORE,)]),
+)
+def test_targets_equal_the_double_loop(seed, size, radius, labels):
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.tensor([0, 1, 2, IGNORE])[torch.randint(4, (height, width), generator=generator)]
+    drawn = torch.tensor(labels)[torch.randint(len(labels), size, generator=generator)]
     offsets = half_disc_offsets(radius)
-    targets = pair_targets(labels[None], offsets)
-    expected = targets_by_loops(labels, radius)
+    targets = pair_targets(drawn[None], offsets)
+    expected = targets_by_loops(drawn, radius)
+    found = {}
     for kind in ("same_background", "same_object", "different"):
         chosen = getattr(targets, kind)
         assert chosen.dtype == torch.bool
-        pairs = {pair for pair, there in by_pair(chosen[0], offsets).items() if there}
-        assert pairs == {pair for pair, name in expected.items() if name == kind}
-        assert int(chosen.sum()) == len(pairs), "no pair leaves the map"
+        found[kind] = {pair for pair, there in by_pair(chosen[0], offsets).items() if there}
+        assert int(chosen.sum()) == len(found[kind]), "no pair leaves the map"
+    return found, {kind: {pair for pair, name in expected.items() if name == kind} for kind in found}
 
 
 def test_targets_by_eye():

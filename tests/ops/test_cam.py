@@ -4,11 +4,17 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from reference.scores_by_pixel import background_by_pixel, cams_by_pixel
+from reference.equality import SEEDS, SINGLE, SIZES, equality
+from reference.maps_by_pixel import (
+    background_by_pixel,
+    cams_by_pixel,
+    merge_by_pixel,
+    normalise_by_pixel,
+    shares_by_pixel,
+)
 from tag2mask.ops.cam import (
     as_probabilities,
     background_scores,
@@ -20,7 +26,8 @@ from tag2mask.ops.cam import (
     with_background,
 )
 
-SEEDS = st.integers(0, 10_000)
+CLASSES = st.integers(0, 3)
+ALPHAS = st.sampled_from([0.5, 1, 4, 16, 24, 64])
 
 
 def random(seed, *shape):
@@ -33,14 +40,20 @@ def test_a_map_is_the_weighted_sum_of_features_cut_off_at_zero():
     assert class_activation_maps(features, weights).tolist() == [[[[0.0, 2.0]], [[3.5, 1.0]]]]
 
 
-@settings(deadline=None, max_examples=40)
-@given(SEEDS, st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
-def test_maps_equal_the_loop(seed, classes, channels, height, width):
+@equality(
+    class_activation_maps,
+    cams_by_pixel,
+    tolerance=SINGLE,
+    seed=SEEDS,
+    classes=st.integers(1, 3),
+    channels=st.integers(1, 7),
+    size=SIZES,
+)
+def test_maps_equal_the_loop(seed, classes, channels, size):
     generator = torch.Generator().manual_seed(seed)
-    features = torch.randn(1, channels, height, width, generator=generator)
+    features = torch.randn(2, channels, *size, generator=generator)
     weights = torch.randn(classes, channels, generator=generator)
-    expected = torch.tensor(cams_by_pixel(features[0], weights))
-    assert_close(class_activation_maps(features, weights)[0], expected, rtol=1e-5, atol=1e-5)
+    return class_activation_maps(features, weights), [cams_by_pixel(one, weights) for one in features]
 
 
 def test_maps_average_to_the_logit_where_nothing_is_cut_off():
@@ -66,6 +79,27 @@ def test_views_add_up_and_mirrored_ones_are_turned_back():
 def test_views_of_several_sizes_meet_at_one():
     views = [torch.full((1, 2, 3), 0.25), torch.full((1, 8, 12), 0.5)]
     assert_close(merge_views(views, [False, True], (4, 6)), torch.full((1, 4, 6), 0.75))
+
+
+@equality(
+    merge_views,
+    merge_by_pixel,
+    tolerance=SINGLE,
+    edges=[
+        {"seed": 0, "classes": 1, "views": 1, "size": (1, 1)},
+        {"seed": 0, "classes": 0, "views": 2, "size": (1, 7)},
+    ],
+    seed=SEEDS,
+    classes=CLASSES,
+    views=st.integers(1, 8),
+    size=SIZES,
+)
+def test_merged_views_equal_the_loop(seed, classes, views, size):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(1, 8, (views, 2), generator=generator).tolist()
+    mirrored = (torch.rand(views, generator=generator) < 0.5).tolist()
+    maps = [torch.rand(classes, *small, generator=generator) for small in sizes]
+    return merge_views(maps, mirrored, size), merge_by_pixel(maps, mirrored, size)
 
 
 def test_mirrored_views_give_the_mirrored_sum():
@@ -97,12 +131,34 @@ def test_an_empty_map_stays_zero_and_no_map_is_allowed():
     assert normalise_maps(torch.zeros(0, 2, 2)).shape == (0, 2, 2)
 
 
-@settings(deadline=None)
-@given(SEEDS, st.integers(0, 3), st.integers(1, 5), st.integers(1, 5), st.sampled_from([0.5, 1, 4, 16, 64]))
-def test_background_equals_the_loop(seed, classes, height, width, alpha):
-    cams = random(seed, classes, height, width)
-    expected = torch.tensor(background_by_pixel(cams, alpha))
-    assert_close(background_scores(cams, alpha), expected, rtol=1e-4, atol=1e-6)
+@equality(
+    normalise_maps,
+    normalise_by_pixel,
+    tolerance=SINGLE,
+    edges=[{"seed": 0, "classes": 1, "size": (1, 1), "scale": 0.0}],
+    seed=SEEDS,
+    classes=CLASSES,
+    size=SIZES,
+    scale=st.sampled_from([0.0, 1e-5, 1.0, 8.0]),
+)
+def test_normalised_maps_equal_the_loop(seed, classes, size, scale):
+    maps = scale * random(seed, classes, *size)
+    return normalise_maps(maps), normalise_by_pixel(maps)
+
+
+@equality(
+    background_scores,
+    background_by_pixel,
+    tolerance=SINGLE,
+    edges=[{"seed": 0, "classes": 0, "size": (1, 1), "alpha": 4}],
+    seed=SEEDS,
+    classes=CLASSES,
+    size=SIZES,
+    alpha=ALPHAS,
+)
+def test_background_equals_the_loop(seed, classes, size, alpha):
+    cams = random(seed, classes, *size)
+    return background_scores(cams, alpha), background_by_pixel(cams, alpha)
 
 
 def test_a_larger_alpha_leaves_less_background():
@@ -144,6 +200,22 @@ def test_probabilities_are_shares_of_the_sum():
     scores = torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]])
     assert as_probabilities(scores).tolist() == [[[0.25, 0.0]], [[0.75, 0.0]]]
     assert scores.tolist() == [[[1.0, 0.0]], [[3.0, 0.0]]]
+
+
+@equality(
+    as_probabilities,
+    shares_by_pixel,
+    tolerance=SINGLE,
+    edges=[{"seed": 0, "classes": 0, "size": (1, 1), "alpha": 4}],
+    seed=SEEDS,
+    classes=CLASSES,
+    size=SIZES,
+    alpha=ALPHAS,
+)
+def test_probabilities_equal_the_loop(seed, classes, size, alpha):
+    # Where the best class has 1, the background has 0.
+    scores = with_background((4 * random(seed, classes, *size)).round() / 4, alpha)
+    return as_probabilities(scores), shares_by_pixel(scores)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 40])

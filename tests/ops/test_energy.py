@@ -2,15 +2,22 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from reference.regions_by_loops import energy_by_pairs
+from reference.energy_by_pairs import energy_by_pairs, mined_energy_by_pairs
+from reference.equality import DOUBLE, SEEDS, equality
 from tag2mask.ops.energy import smoothness_energy
-from tag2mask.records import IGNORE, channels_from_labels
+from tag2mask.records import IGNORE
 
-SEEDS = st.integers(0, 10_000)
+MAPS = {
+    "seed": SEEDS,
+    "batch": st.integers(1, 2),
+    "channels": st.integers(1, 4),
+    "height": st.integers(1, 4),
+    "width": st.integers(1, 4),
+}
+ONE_PIXEL = {"seed": 0, "batch": 1, "channels": 1, "height": 1, "width": 1}
 
 
 def graph(seed, count):
@@ -30,33 +37,35 @@ def apply(operator, maps):
     return (maps.flatten(2) @ operator.T).view_as(maps)
 
 
-@settings(deadline=None, max_examples=30)
-@given(SEEDS)
-def test_the_energy_is_the_double_sum_over_pairs(seed):
-    weights, operator = graph(seed, 6)
-    alpha = random_map(seed + 1)
-    total = sum(energy_by_pairs(one, weights) for one in alpha.flatten(2).flatten(0, 1))
-    assert float(smoothness_energy(alpha, apply(operator, alpha))) == pytest.approx(total / alpha.numel(), rel=1e-9)
+@equality(smoothness_energy, energy_by_pairs, tolerance=DOUBLE, edges=[ONE_PIXEL], **MAPS)
+def test_the_energy_is_the_double_sum_over_pairs(seed, **shape):
+    alpha = random_map(seed + 1, **shape)
+    weights, operator = graph(seed, alpha[0, 0].numel())
+    total = sum(energy_by_pairs(one, weights.tolist()) for one in alpha.flatten(2).flatten(0, 1).tolist())
+    return smoothness_energy(alpha, apply(operator, alpha)), total / alpha.numel()
 
 
-@settings(deadline=None, max_examples=30)
-@given(SEEDS)
-def test_the_mined_energy_is_y_l_alpha(seed):
-    weights, operator = graph(seed, 6)
-    alpha = random_map(seed + 1)
-    target = torch.tensor([0, 1, 2, IGNORE, IGNORE])[
-        torch.randint(5, (2, 2, 3), generator=torch.Generator().manual_seed(seed))
-    ]
-    laplacian = weights.sum(dim=1).diag() - weights
+@equality(
+    smoothness_energy,
+    mined_energy_by_pairs,
+    part="mined",
+    tolerance=DOUBLE,
+    edges=[{**ONE_PIXEL, "unsure": 1.0}],
+    **MAPS,
+    unsure=st.sampled_from([0.0, 0.4, 1.0]),
+)
+def test_the_mined_energy_is_y_l_alpha(seed, unsure, **shape):
+    alpha = random_map(seed + 1, **shape)
+    weights, operator = graph(seed, alpha[0, 0].numel())
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(alpha.shape[1], alpha[:, 0].shape, generator=generator)
+    target = target.masked_fill(torch.rand(target.shape, generator=generator) < unsure, IGNORE)
     total = 0.0
-    for b in range(2):
-        for channel in range(3):
-            truth = alpha[b, channel].clone()
-            for place in (target[b] != IGNORE).nonzero().tolist():
-                truth[tuple(place)] = float(channels_from_labels(target[b][tuple(place)]) == channel)
-            total += float(truth.flatten() @ laplacian @ alpha[b, channel].flatten())
-    found = smoothness_energy(alpha, apply(operator, alpha), target)
-    assert float(found) == pytest.approx(total / alpha.numel(), rel=1e-9, abs=1e-12)
+    for image, labels in zip(alpha.flatten(2).tolist(), target.flatten(1).tolist(), strict=True):
+        for channel, values in enumerate(image):
+            mined = [None if label == IGNORE else float(label == channel) for label in labels]
+            total += mined_energy_by_pairs(mined, values, weights.tolist())
+    return smoothness_energy(alpha, apply(operator, alpha), target), total / alpha.numel()
 
 
 def test_one_step_of_propagation_lowers_the_energy():

@@ -5,12 +5,19 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from reference.losses_by_formula import label_loss_by_formula, pair_loss_by_formula, tag_loss_by_formula
-from reference.regions_by_loops import confident_loss_by_loops, smoothness_loss_by_loops
+from reference.equality import NEAR_ONE, SEEDS, SINGLE, SIZES, equality
+from reference.losses_by_formula import (
+    confident_loss_by_formula,
+    label_loss_by_formula,
+    pair_loss_by_formula,
+    pair_loss_slopes_by_formula,
+    smoothness_loss_by_formula,
+    soft_label_loss_by_formula,
+    tag_loss_by_formula,
+)
 from tag2mask.ops.losses import (
     confident_region_loss,
     label_loss,
@@ -23,7 +30,23 @@ from tag2mask.ops.losses import (
 from tag2mask.records import IGNORE, PairTargets, channels_from_labels
 
 KINDS = ("same_background", "same_object", "different")
-SEEDS = st.integers(0, 10_000)
+LABELLED = {
+    "seed": SEEDS,
+    "batch": st.integers(1, 2),
+    "classes": st.integers(0, 3),
+    "size": SIZES,
+    "unsure": st.sampled_from([0.0, 0.3, 1.0]),
+    "object_weight": st.sampled_from([1.0, 2.5]),
+}
+PAIRS = {
+    "seed": SEEDS,
+    "batch": st.integers(1, 2),
+    "pairs": st.integers(1, 4),
+    "size": SIZES,
+    "sets": st.lists(st.sampled_from(KINDS), max_size=3, unique=True),
+}
+NO_PAIRS = {"seed": 0, "batch": 1, "pairs": 1, "size": (1, 1), "sets": []}
+NOTHING_KNOWN = {"seed": 0, "batch": 1, "classes": 0, "size": (1, 1), "unsure": 1.0, "object_weight": 1.0}
 
 
 def targets_of(kinds):
@@ -37,13 +60,21 @@ def test_tag_loss_of_an_undecided_classifier_is_log_2():
     )
 
 
-@settings(deadline=None)
-@given(SEEDS, st.integers(1, 4), st.integers(1, 6))
-def test_tag_loss_equals_its_formula(seed, batch, classes):
+@equality(
+    tag_loss,
+    tag_loss_by_formula,
+    tolerance=SINGLE,
+    edges=[{"seed": 0, "batch": 1, "classes": 1, "tagged": 0.0}],
+    seed=SEEDS,
+    batch=st.integers(1, 4),
+    classes=st.integers(1, 20),
+    tagged=st.sampled_from([0.0, 0.2, 1.0]),
+)
+def test_tag_loss_equals_its_formula(seed, batch, classes, tagged):
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(batch, classes, generator=generator)
-    tags = torch.rand(batch, classes, generator=generator) < 0.5
-    assert float(tag_loss(logits, tags)) == pytest.approx(tag_loss_by_formula(logits, tags), rel=1e-5)
+    tags = torch.rand(batch, classes, generator=generator) < tagged
+    return tag_loss(logits, tags), tag_loss_by_formula(logits, tags)
 
 
 def test_tag_loss_of_a_batch_is_the_mean_over_its_images():
@@ -72,13 +103,33 @@ def test_pair_loss_by_eye():
     assert float(terms["same_object"]) == 0
 
 
-@settings(deadline=None)
-@given(SEEDS, st.lists(st.sampled_from([*KINDS, None]), min_size=1, max_size=12))
-def test_pair_loss_equals_its_formula(seed, kinds):
-    affinity = torch.rand(1, 1, 1, len(kinds), generator=torch.Generator().manual_seed(seed))
-    found = pair_loss(affinity, targets_of(kinds))
-    expected = pair_loss_by_formula(affinity.flatten().tolist(), kinds)
-    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-4, abs=1e-6)
+def pairs_of_sets(seed, batch, pairs, size, sets):
+    """Affinities (B, P, h, w) of at most 0.9; what set each pair is in; and the sets' names, None for unsure pairs."""
+    generator = torch.Generator().manual_seed(seed)
+    affinity = 0.9 * torch.rand(batch, pairs, *size, generator=generator)
+    places = torch.randint(len(sets) + 1, affinity.shape, generator=generator)
+    targets = PairTargets(*(places == (sets.index(kind) if kind in sets else -1) for kind in KINDS))
+    return affinity, targets, [[*sets, None][place] for place in places.flatten().tolist()]
+
+
+@equality(pair_loss, pair_loss_by_formula, tolerance=SINGLE, edges=[NO_PAIRS], **PAIRS)
+def test_pair_loss_equals_its_formula(**drawn):
+    affinity, targets, kinds = pairs_of_sets(**drawn)
+    return pair_loss(affinity, targets), pair_loss_by_formula(affinity.flatten().tolist(), kinds)
+
+
+@equality(pair_loss, pair_loss_by_formula, part="W is 0, 0.5 or 1", tolerance=NEAR_ONE, edges=[NO_PAIRS], **PAIRS)
+def test_pair_loss_at_its_ends_equals_its_formula(**drawn):
+    affinity, targets, kinds = pairs_of_sets(**drawn)
+    ends = (affinity / 0.45).round() / 2
+    return pair_loss(ends, targets), pair_loss_by_formula(ends.flatten().tolist(), kinds)
+
+
+@equality(pair_loss, pair_loss_slopes_by_formula, part="gradient", tolerance=SINGLE, edges=[NO_PAIRS], **PAIRS)
+def test_pair_loss_has_the_slopes_of_its_formula(**drawn):
+    affinity, targets, kinds = pairs_of_sets(**drawn)
+    (slopes,) = torch.autograd.grad(sum(pair_loss(affinity.requires_grad_(), targets).values()), affinity)
+    return slopes.flatten(), pair_loss_slopes_by_formula(affinity.flatten().tolist(), kinds)
 
 
 def test_a_set_without_pairs_counts_nothing_and_has_a_finite_gradient():
@@ -113,15 +164,27 @@ def test_pair_loss_names_a_wrong_shape():
         pair_loss(torch.rand(1, 2, 3, 4), targets_of([None]))
 
 
-@settings(deadline=None, max_examples=40)
-@given(SEEDS, st.integers(1, 2), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
-def test_label_loss_equals_its_formula(seed, batch, classes, height, width):
+def logits_and_labels(seed, batch, classes, size, unsure):
+    """Logits (B, 1 + C, H, W) and labels (B, H, W), some of them IGNORE."""
     generator = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(batch, 1 + classes, height, width, generator=generator)
-    known = torch.tensor([*range(classes + 1), IGNORE])
-    labels = known[torch.randint(classes + 2, (batch, height, width), generator=generator)]
-    expected = label_loss_by_formula(logits, channels_from_labels(labels))
-    assert float(label_loss(logits, labels)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    logits = 2 * torch.randn(batch, 1 + classes, *size, generator=generator)
+    labels = torch.randint(classes + 1, (batch, *size), generator=generator)
+    return logits, labels.masked_fill(torch.rand(batch, *size, generator=generator) < unsure, IGNORE)
+
+
+@equality(label_loss, label_loss_by_formula, tolerance=SINGLE, edges=[NOTHING_KNOWN], **LABELLED)
+def test_label_loss_equals_its_formula(object_weight, **drawn):
+    logits, labels = logits_and_labels(**drawn)
+    expected = label_loss_by_formula(logits, channels_from_labels(labels), object_weight)
+    return label_loss(logits, labels, object_weight), expected
+
+
+@equality(soft_label_loss, soft_label_loss_by_formula, tolerance=SINGLE, edges=[NOTHING_KNOWN], **LABELLED)
+def test_soft_label_loss_equals_its_formula(object_weight, **drawn):
+    logits, labels = logits_and_labels(**drawn)
+    targets = logits.flip(0, 2, 3).softmax(dim=1) * (labels != IGNORE).unsqueeze(1)
+    expected = soft_label_loss_by_formula(logits, targets, object_weight)
+    return soft_label_loss(logits, targets, object_weight), expected
 
 
 def test_label_loss_of_nothing_known_is_zero():
@@ -151,13 +214,9 @@ def one_hot(labels, channels):
     return targets * (labels != IGNORE).unsqueeze(1)
 
 
-@settings(deadline=None, max_examples=30)
-@given(SEEDS, st.integers(0, 4))
-def test_soft_label_loss_of_one_hot_targets_is_label_loss(seed, classes):
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(2, 1 + classes, 3, 4, generator=generator)
-    known = torch.tensor([*range(classes + 1), IGNORE])
-    labels = known[torch.randint(classes + 2, (2, 3, 4), generator=generator)]
+@pytest.mark.parametrize("classes", range(5))
+def test_soft_label_loss_of_one_hot_targets_is_label_loss(classes):
+    logits, labels = logits_and_labels(classes, 2, classes, (3, 4), 0.3)
     assert_close(soft_label_loss(logits, one_hot(labels, 1 + classes)), label_loss(logits, labels))
 
 
@@ -205,12 +264,12 @@ def test_confident_region_loss_by_eye():
     assert float(loss) == pytest.approx((math.log(2) + math.log(4)) / 2, rel=1e-4)
 
 
-@settings(deadline=None, max_examples=40)
-@given(SEEDS, st.integers(0, 3))
-def test_confident_region_loss_equals_its_formula(seed, classes):
-    probabilities, labels, _, _ = random_regions(seed, classes)
-    expected = confident_loss_by_loops(probabilities, channels_from_labels(labels))
-    assert float(confident_region_loss(probabilities, labels)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+@equality(confident_region_loss, confident_loss_by_formula, tolerance=SINGLE, edges=[NOTHING_KNOWN], **LABELLED)
+def test_confident_region_loss_equals_its_formula(object_weight, **drawn):
+    logits, labels = logits_and_labels(**drawn)
+    probabilities = logits.softmax(dim=1)
+    expected = confident_loss_by_formula(probabilities, channels_from_labels(labels), object_weight)
+    return confident_region_loss(probabilities, labels, object_weight), expected
 
 
 def test_confident_region_loss_of_nothing_mined_is_zero_and_has_a_gradient():
@@ -283,12 +342,22 @@ def test_region_smoothness_loss_by_eye():
     assert float(loss) == pytest.approx((0.25 + 0.25 + 0) / 3)
 
 
-@settings(deadline=None, max_examples=40)
-@given(SEEDS, st.integers(1, 5))
-def test_region_smoothness_loss_equals_its_formula(seed, count):
-    _, _, weights, ids = random_regions(seed, count=count)
-    expected = smoothness_loss_by_loops(weights, ids, count)
-    assert float(region_smoothness_loss(weights, ids, count)) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+@equality(
+    region_smoothness_loss,
+    smoothness_loss_by_formula,
+    tolerance=SINGLE,
+    edges=[{"seed": 0, "batch": 1, "weights": 1, "size": (1, 1), "count": 1}],
+    seed=SEEDS,
+    batch=st.integers(1, 2),
+    weights=st.integers(1, 3),
+    size=SIZES,
+    count=st.integers(1, 5),
+)
+def test_region_smoothness_loss_equals_its_formula(seed, batch, weights, size, count):
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(batch, weights, *size, generator=generator)
+    ids = torch.randint(-1, count, (batch, *size), generator=generator)
+    return region_smoothness_loss(drawn, ids, count), smoothness_loss_by_formula(drawn, ids)
 
 
 def test_weights_that_are_constant_in_each_region_are_smooth():

@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from reference.regions_by_loops import majority_by_loops
+from reference.equality import EXACT, SEEDS, SIZES, equality
+from reference.mining_by_rule import mined_by_rule, samples_by_rule
 from tag2mask.ops.mining import (
     MinedRegions,
     allowed_labels,
@@ -18,8 +18,6 @@ from tag2mask.ops.mining import (
     region_samples,
 )
 from tag2mask.records import IGNORE, Regions, labels_from_channels
-
-SEEDS = st.integers(0, 10_000)
 
 
 def random_regions(seed, height=6, width=7, most=5):
@@ -58,15 +56,27 @@ def test_the_share_is_exact_at_every_size(size):
         assert region_samples(labels, regions, num_labels=2, share=0.8).tolist() == [expected]
 
 
-@settings(deadline=None, max_examples=40)
-@given(SEEDS, st.sampled_from([0.3, 0.5, 0.8, 1.0]))
-def test_samples_equal_the_loop(seed, share):
-    regions = random_regions(seed)
-    labels = torch.tensor([0, 1, 1, 1, 2, IGNORE])[random_regions(seed + 1, most=6).ids]
-    expected = [
-        label if held >= share else IGNORE for label, held in majority_by_loops(labels, regions.ids, regions.count)
-    ]
-    assert region_samples(labels, regions, num_labels=3, share=share).tolist() == expected
+@equality(
+    region_samples,
+    samples_by_rule,
+    tolerance=EXACT,
+    edges=[
+        {"seed": 0, "size": (1, 5), "most": 1, "labels": (0, 1, 1, 1, 1), "share": "0.8"},
+        {"seed": 0, "size": (4, 5), "most": 3, "labels": (IGNORE,), "share": "0.8"},
+    ],
+    seed=SEEDS,
+    size=SIZES,
+    most=st.integers(1, 9),
+    labels=st.sampled_from([(0,), (0, 1, 1, 1, 1), (1, 1, 1, 2, IGNORE), (0, 1, 2, IGNORE), (IGNORE,)]),
+    share=st.sampled_from(["0.3", "0.5", "0.8", "1"]),
+)
+def test_samples_equal_the_rule(seed, size, most, labels, share):
+    regions = random_regions(seed, *size, most=most)
+    # Each label as often as it is listed, as far as the pixels go; so 4 of 5 occur often.
+    places = torch.randperm(regions.ids.numel(), generator=torch.Generator().manual_seed(seed)).view(size)
+    drawn = torch.tensor(labels)[places % len(labels)]
+    expected = samples_by_rule(drawn, regions.ids, regions.count, share)
+    return region_samples(drawn, regions, num_labels=3, share=float(share)), expected
 
 
 def test_one_region_and_a_region_for_each_pixel():
@@ -110,19 +120,25 @@ def test_mining_by_eye():
     assert mined.unknown.tolist() == [False, True, False, False, True, False]
 
 
-@settings(deadline=None, max_examples=60)
-@given(SEEDS, st.floats(0, 1))
-def test_mining_equals_the_rule_region_by_region(seed, threshold):
-    samples, probabilities = random_opinions(seed)
+@equality(
+    confident_regions,
+    mined_by_rule,
+    tolerance=EXACT,
+    edges=[{"seed": 0, "count": 1, "channels": 1, "threshold": 1.0}],
+    seed=SEEDS,
+    count=st.integers(0, 12),
+    channels=st.integers(1, 5),
+    threshold=st.sampled_from([0.0, 0.5, 0.75, 0.875, 1.0]),
+)
+def test_mining_equals_the_rule_region_by_region(seed, count, channels, threshold):
+    samples, probabilities = random_opinions(seed, count, channels)
+    # Eighths: ties, and scores that are exactly the threshold.
+    probabilities = (8 * probabilities).round() / 8
     mined = confident_regions(samples, probabilities, threshold)
-    for region, (sample, scores) in enumerate(zip(samples.tolist(), probabilities, strict=True)):
-        predicted, score = int(scores.argmax()), scores.max()
-        if sample == IGNORE or (predicted == sample and not score >= threshold):
-            expected = (False, False, True)
-        else:
-            expected = (predicted == sample, predicted != sample, False)
-        assert (bool(mined.kept[region]), bool(mined.dropped[region]), bool(mined.unknown[region])) == expected
-        assert int(mined.labels[region]) == (sample if expected[0] else IGNORE)
+    expected = mined_by_rule(samples, probabilities, threshold)
+    found = tuple(getattr(mined, group) for group in ("labels", "kept", "dropped", "unknown"))
+    groups = tuple([one == group for _, one in expected] for group in ("kept", "dropped", "unknown"))
+    return found, ([label for label, _ in expected], *groups)
 
 
 def test_a_higher_threshold_keeps_fewer_and_drops_the_same():

@@ -2,13 +2,12 @@
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from reference.equality import SEEDS, SINGLE, equality
 from reference.propagation_by_loops import propagate_by_loops
 from tag2mask.ops.linear_scan import scan_and_merge
 from tag2mask.ops.propagation import (
@@ -73,19 +72,21 @@ def test_neighbours_by_eye(direction, k):
     assert spread.nonzero().tolist() == sorted([[2, 2], [y, x]])
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    st.integers(0, 10_000),
-    st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
-    st.sampled_from(MERGES),
-    st.booleans(),
+@equality(
+    propagate,
+    propagate_by_loops,
+    tolerance=SINGLE,
+    seed=SEEDS,
+    batch=st.integers(1, 3),
+    channels=st.integers(1, 4),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    merge=st.sampled_from(MERGES),
+    signed=st.booleans(),
 )
-def test_propagation_equals_the_double_loop(seed, shape, merge, signed):
-    batch, channels, *size = shape
-    maps, weights, gates = example(seed, batch, channels, size, signed=signed)
+def test_propagation_equals_the_double_loop(merge, **drawn):
+    maps, weights, gates = example(**drawn)
     gates = gates_for(merge, gates)
-    expected = propagate_by_loops(maps, weights, gates, merge=merge)
-    np.testing.assert_allclose(propagate(maps, weights, gates, merge=merge).numpy(), expected, rtol=1e-5, atol=1e-5)
+    return propagate(maps, weights, gates, merge=merge), propagate_by_loops(maps, weights, gates, merge=merge)
 
 
 @pytest.mark.parametrize("merge", MERGES)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.scores_by_pixel import label_by_rule, seed_by_rule
+from reference.equality import EXACT, SEEDS, SIZES, equality
+from reference.seeds_by_rule import labels_by_pixel, seeds_by_pixel
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.seeds import labels_of_scores, seed_labels
 from tag2mask.records import IGNORE
@@ -25,20 +25,31 @@ def test_the_four_cases():
     assert seed_labels(low, high, torch.tensor([6])).tolist() == [[7, IGNORE, 0, 0]]
 
 
-@settings(deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 3), st.integers(1, 4), st.integers(1, 4))
-def test_seeds_equal_the_rule(seed, classes, height, width):
+def coarse_scores(seed, classes, size):
+    """Scores at two alphas, with ties; class ids, and the labels of the channels."""
     generator = torch.Generator().manual_seed(seed)
-    # Coarse scores, so that ties occur.
-    low, high = (torch.randint(4, (1 + classes, height, width), generator=generator) / 4 for _ in range(2))
-    class_ids = torch.tensor([2, 5, 19][:classes], dtype=torch.int64)
-    labels = [0, 3, 6, 20][: classes + 1]
-    found = seed_labels(low, high, class_ids)
-    best = labels_of_scores(low, class_ids)
-    for y in range(height):
-        for x in range(width):
-            assert int(found[y, x]) == seed_by_rule(low[:, y, x], high[:, y, x], labels)
-            assert int(best[y, x]) == label_by_rule(low[:, y, x], labels)
+    low, high = (torch.randint(4, (1 + classes, *size), generator=generator) / 4 for _ in range(2))
+    return low, high, torch.tensor([2, 5, 299][:classes], dtype=torch.int64), [0, 3, 6, 301][: classes + 1]
+
+
+@equality(labels_of_scores, labels_by_pixel, tolerance=EXACT, seed=SEEDS, classes=st.integers(0, 3), size=SIZES)
+def test_labels_equal_the_rule(seed, classes, size):
+    low, _, class_ids, labels = coarse_scores(seed, classes, size)
+    return labels_of_scores(low, class_ids), labels_by_pixel(low, labels)
+
+
+@equality(
+    seed_labels,
+    seeds_by_pixel,
+    tolerance=EXACT,
+    edges=[{"seed": 0, "classes": 0, "size": (1, 1)}],
+    seed=SEEDS,
+    classes=st.integers(0, 3),
+    size=SIZES,
+)
+def test_seeds_equal_the_rule(seed, classes, size):
+    low, high, class_ids, labels = coarse_scores(seed, classes, size)
+    return seed_labels(low, high, class_ids), seeds_by_pixel(low, high, labels)
 
 
 def test_an_image_without_classes_is_sure_background():

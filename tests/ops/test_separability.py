@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.correlation_by_counting import separability_by_counting
+from reference.equality import DOUBLE, SEEDS, SIZES, equality
 from tag2mask.ops.separability import LEVELS, colour_bins, colour_separability
 
 
@@ -44,12 +44,13 @@ def test_an_image_of_one_colour_tells_nothing():
     assert colour_separability(scene()[1][:6, :8], bins) == 0
 
 
-@settings(deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 6), st.integers(1, 5))
-def test_it_equals_the_count(seed, height, width, colours):
+@equality(
+    colour_separability, separability_by_counting, tolerance=DOUBLE, seed=SEEDS, size=SIZES, colours=st.integers(1, 5)
+)
+def test_it_equals_the_count(seed, size, colours):
     random = np.random.default_rng(seed)
-    mask, bins = random.random((height, width)) < 0.4, random.integers(0, colours, (height, width))
-    assert colour_separability(mask, bins) == pytest.approx(separability_by_counting(mask, bins), abs=1e-9)
+    mask, bins = random.random(size) < 0.4, random.integers(0, colours, size)
+    return colour_separability(mask, bins), separability_by_counting(mask, bins)
 
 
 def test_the_complement_splits_as_well():

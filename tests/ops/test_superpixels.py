@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from reference.equality import EXACT, SEEDS, SINGLE, SIZES, equality
 from reference.regions_by_loops import majority_by_loops, mean_by_loops, pool_by_loops, repeat_cells
 from tag2mask.data.scenes import make_scenes
 from tag2mask.ops.superpixels import (
@@ -21,8 +22,6 @@ from tag2mask.ops.superpixels import (
 )
 from tag2mask.records import IGNORE, Regions
 
-SEEDS = st.integers(0, 10_000)
-SIDES = st.integers(1, 6)
 ALGORITHMS = ("slic", "felzenszwalb")
 
 
@@ -138,12 +137,18 @@ def test_sums_and_means_by_eye():
     assert region_mean(maps, ids, 4).tolist() == [[1.5, 0.0, 4.0, 0.0], [0.0, 0.0, 8.0, 0.0]]
 
 
-@settings(deadline=None, max_examples=40)
-@given(SEEDS, st.integers(1, 3), SIDES, SIDES, st.integers(1, 5))
-def test_means_equal_the_loop(seed, channels, height, width, count):
-    maps, ids = random(seed, channels, height, width), random_ids(seed, count, height, width)
-    expected = torch.tensor([mean_by_loops(one, ids, count) for one in maps])
-    assert_close(region_mean(maps, ids, count), expected, rtol=1e-5, atol=1e-6)
+@equality(
+    region_mean,
+    mean_by_loops,
+    tolerance=SINGLE,
+    seed=SEEDS,
+    channels=st.integers(1, 3),
+    size=SIZES,
+    count=st.integers(1, 5),
+)
+def test_means_equal_the_loop(seed, channels, size, count):
+    maps, ids = random(seed, channels, *size), random_ids(seed, count, *size)
+    return region_mean(maps, ids, count), [mean_by_loops(one, ids, count) for one in maps]
 
 
 def test_any_leading_shape_and_any_shape_of_ids():
@@ -201,16 +206,13 @@ def test_majority_by_eye():
     assert share.tolist() == [0.5, 0.5, 0.0]
 
 
-@settings(deadline=None, max_examples=40)
-@given(SEEDS, SIDES, SIDES)
-def test_majorities_equal_the_loop(seed, height, width):
-    regions = random_regions(seed, height, width)
+@equality(region_majority, majority_by_loops, tolerance=EXACT, seed=SEEDS, size=SIZES)
+def test_majorities_equal_the_loop(seed, size):
+    regions = random_regions(seed, *size)
     known = torch.tensor([0, 1, 2, 254, 256, IGNORE])
-    labels = known[random_ids(seed + 1, 6, height, width, low=0)]
+    labels = known[random_ids(seed + 1, 6, *size, low=0)]
     best, share = region_majority(labels, regions, num_labels=256)
-    assert list(zip(best.tolist(), share.tolist(), strict=True)) == majority_by_loops(
-        labels, regions.ids, regions.count
-    )
+    return list(zip(best.tolist(), share.tolist(), strict=True)), majority_by_loops(labels, regions.ids, regions.count)
 
 
 def test_labels_that_no_class_has_are_named():
@@ -256,11 +258,10 @@ def test_ids_at_another_resolution():
     assert resize_regions(ids[None, None], (1, 3)).shape == (1, 1, 1, 3)
 
 
-@settings(deadline=None, max_examples=40)
-@given(SEEDS, SIDES, SIDES, SIDES, SIDES)
-def test_each_pixel_takes_the_id_at_its_centre(seed, height, width, rows, columns):
-    ids = random_ids(seed, 9, height, width)
-    assert resize_regions(ids, (rows, columns)).equal(repeat_cells(ids[None, None], rows, columns)[0, 0])
+@equality(resize_regions, repeat_cells, tolerance=EXACT, seed=SEEDS, size=SIZES, wanted=SIZES)
+def test_each_pixel_takes_the_id_at_its_centre(seed, size, wanted):
+    ids = random_ids(seed, 9, *size)
+    return resize_regions(ids, wanted), repeat_cells(ids[None, None], *wanted)[0, 0]
 
 
 def test_what_vanished_at_a_low_resolution_has_size_and_mean_0():
@@ -270,12 +271,18 @@ def test_what_vanished_at_a_low_resolution_has_size_and_mean_0():
     assert region_mean(torch.ones(1, 1, 2), small, 4).tolist() == [[0.0, 1.0, 0.0, 1.0]]
 
 
-@settings(deadline=None, max_examples=40)
-@given(SEEDS, st.integers(1, 2), st.tuples(SIDES, SIDES), st.tuples(st.integers(1, 9), st.integers(1, 9)))
+@equality(
+    mask_pool,
+    pool_by_loops,
+    tolerance=SINGLE,
+    seed=SEEDS,
+    batch=st.integers(1, 2),
+    cells=SIZES,
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
 def test_pooling_equals_the_loop(seed, batch, cells, size):
     features, ids = random(seed, batch, 2, *cells), random_ids(seed, 4, batch, *size)
-    expected = torch.tensor(pool_by_loops(features, ids, 4))
-    assert_close(mask_pool(features, ids, 4), expected, rtol=1e-5, atol=1e-6)
+    return mask_pool(features, ids, 4), pool_by_loops(features, ids, 4)
 
 
 def test_a_region_in_a_part_of_a_cell_has_the_cell_s_features():

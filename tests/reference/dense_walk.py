@@ -1,4 +1,7 @@
-"""The random walk as the paper writes it: the n x n matrix T, multiplied with itself, in float64."""
+"""The random walk as the paper writes it (Ahn & Kwak, CVPR 2018, section 3.4), in float64.
+
+T = D^-1 W^(o beta), D the row sums; vec(M*_c) = T^t vec(M_c): the n x n matrix T, multiplied with itself.
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""Pairs of pixels one by one: a double loop over all pixels of a map, as slow as it is plain."""
+"""Pairs of pixels one by one: a double loop over all pixels of a map (Ahn & Kwak, CVPR 2018, sections 3.2 and 3.3).
+
+All pairs closer than gamma; W_ij = exp(-|f_i - f_j|_1 / D), the authors' mean over channels. A pair is the same
+background, the same object or different if both pixels are sure, and nothing if either is unsure.
+"""
 
 import math
 
@@ -24,6 +28,19 @@ def affinity_by_loops(features, radius):
         distance = sum(abs(float(features[d, y, x]) - float(features[d, v, u])) for d in range(channels))
         found[(y, x), (v, u)] = math.exp(-distance / channels)
     return found
+
+
+def affinity_gradient_by_loops(features, radius, slopes):
+    """dL/df of one map, nested lists [d][y][x], from dL/dW of each pair: dW_ij/df_i = -W_ij sign(f_i - f_j) / D."""
+    channels, height, width = features.shape
+    gradient = [[[0.0] * width for _ in range(height)] for _ in range(channels)]
+    for ((y, x), (v, u)), value in affinity_by_loops(features, radius).items():
+        for d in range(channels):
+            one, other = float(features[d, y, x]), float(features[d, v, u])
+            slope = slopes[(y, x), (v, u)] * -value * ((one > other) - (one < other)) / channels
+            gradient[d][y][x] += slope
+            gradient[d][v][u] -= slope
+    return gradient
 
 
 def targets_by_loops(labels, radius):

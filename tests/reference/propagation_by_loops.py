@@ -1,4 +1,8 @@
-"""Spatial propagation as the paper writes it: pixel by pixel, in float64."""
+"""Spatial propagation as the paper writes it (Liu et al., NIPS 2017): pixel by pixel, in float64.
+
+h_t = (1 - sum_k w_k) x_t + sum_k w_k h_{t-1,k}, k over the three nearest pixels of the column or row before; a weight
+that would leave the image counts 0.
+"""
 
 import numpy as np
 

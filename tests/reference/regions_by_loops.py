@@ -1,9 +1,6 @@
-"""Superpixel maths pixel by pixel in plain Python: sums, majorities, mask pooling, the losses and the energy."""
-
-import math
+"""Superpixel maths pixel by pixel in plain Python: means, majorities and mask pooling."""
 
 IGNORE = 255
-FLOOR = 1e-5
 
 
 def members(ids, region):
@@ -40,33 +37,3 @@ def pool_by_loops(features, ids, count):
     whole = repeat_cells(features, *ids.shape[-2:]).transpose(0, 1)
     by_channel = [mean_by_loops(channel, ids, count) for channel in whole]
     return [list(row) for row in zip(*by_channel, strict=True)]
-
-
-def confident_loss_by_loops(probabilities, channels):
-    """Mean of -log(p + 1e-5) over the mined pixels; (B, 1 + C, h, w) and (B, h, w), -1 where not mined."""
-    terms = [
-        -math.log(float(probabilities[b, int(channels[b, y, x]), y, x]) + FLOOR)
-        for b, y, x in (channels >= 0).nonzero().tolist()
-    ]
-    return sum(terms) / len(terms) if terms else 0.0
-
-
-def smoothness_loss_by_loops(weights, ids, count):
-    """Mean of (w - mean of its region)^2 over the pixels in a region and the K weights; (B, K, h, w), (B, h, w)."""
-    terms = []
-    for k in range(weights.shape[1]):
-        means = mean_by_loops(weights[:, k], ids, count)
-        terms += [(float(weights[b, k, y, x]) - means[int(ids[b, y, x])]) ** 2 for b, y, x in members_of_all(ids)]
-    return sum(terms) / len(terms) if terms else 0.0
-
-
-def members_of_all(ids):
-    """The places of all pixels that are in a region."""
-    return [tuple(place) for place in (ids >= 0).nonzero().tolist()]
-
-
-def energy_by_pairs(values, weights):
-    """J = 1/2 sum_ij w_ij (a_i - a_j)^2 of one map: N numbers and an N x N symmetric table."""
-    count = len(values)
-    pairs = ((i, j) for i in range(count) for j in range(count))
-    return sum(float(weights[i][j]) * (float(values[i]) - float(values[j])) ** 2 for i, j in pairs) / 2
