@@ -271,8 +271,10 @@ def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        factor = 1.0 if name.startswith("backbone.") else schedule.new_factor
-        is_bias = parameter.ndim <= 1
+        # AffinityNet's group norms learn like the backbone's layers, and their weights decay (authors' code).
+        side_norm = name.startswith("side_norms.")
+        factor = 1.0 if side_norm or name.startswith("backbone.") else schedule.new_factor
+        is_bias = parameter.ndim <= 1 and not (side_norm and name.endswith(".weight"))
         factor *= schedule.bias_factor if is_bias else 1.0
         groups[factor, 0.0 if is_bias else schedule.weight_decay].append(parameter)
     listed = [

@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tag2mask.nets.backbones import freeze_batch_norm
+from tag2mask.nets.authors import authors_state, fill_net, read_authors, write_authors
+from tag2mask.nets.backbones import Backbone, freeze_batch_norm
+from tag2mask.nets.vgg16 import SIDE_GROUPS, Vgg16Dilated
 
 if TYPE_CHECKING:
-    from tag2mask.nets.backbones import Backbone
+    from collections.abc import Mapping
+    from pathlib import Path
 
 SIDE_CHANNELS = (64, 128, 256)
 """Channels of the side convolutions on the last three levels (authors' code for ResNet-38)."""
@@ -19,6 +22,8 @@ SIDE_CHANNELS = (64, 128, 256)
 
 class AffinityNet(nn.Module):
     """1x1 side convolutions on the last three feature levels, concatenated, then 1x1 again; ELU after each.
+
+    As in the authors' code, the sides of a VGG-16 have group norm in front of the ELU, and its context is widened.
 
     Args:
         backbone: its output stride is this net's stride; build it with `output_stride=8` for the published one.
@@ -42,10 +47,42 @@ class AffinityNet(nn.Module):
         self.sides = nn.ModuleList(
             nn.Conv2d(tap, side, 1, bias=False) for tap, side in zip(taps, SIDE_CHANNELS, strict=True)
         )
+        self.side_norms = nn.ModuleList(nn.Identity() for _ in SIDE_CHANNELS)
+        if isinstance(backbone.net, Vgg16Dilated):
+            # A VGG-16 has no batch norm that would bring its levels to one size.
+            self.side_norms = nn.ModuleList(map(nn.GroupNorm, SIDE_GROUPS, SIDE_CHANNELS))
+            backbone.net.widen_context()
         self.merge = nn.Conv2d(self.channels, self.channels, 1, bias=False)
         for conv in self.sides:
             nn.init.kaiming_normal_(conv.weight)  # type: ignore[arg-type]
         nn.init.xavier_uniform_(self.merge.weight, gain=4)
+
+    @classmethod
+    def from_authors(cls, weights: str | Path | Mapping[str, Tensor]) -> AffinityNet:
+        """The net of a file of the authors' code, ``res38_aff.pth`` or ``vgg16_aff.pth``; in evaluation mode.
+
+        Args:
+            weights: the file, or what is in it.
+
+        Raises:
+            ValueError: if it can not be read, or tensors are missing, unexpected or of another shape.
+        """
+        given = read_authors(weights, "affinity")
+        with torch.device("meta"):
+            net = cls(Backbone(given.backbone, output_stride=8))
+        fill_net(net, given)
+        return net.eval()
+
+    def to_authors(self, path: str | Path) -> None:
+        """Write the weights as the authors' code reads them.
+
+        Args:
+            path: of the file, for example ``res38_aff.pth``.
+
+        Raises:
+            ValueError: if the backbone is none of the authors'.
+        """
+        write_authors(path, authors_state(self, self.backbone.name))
 
     def train(self, mode: bool = True) -> AffinityNet:
         """Training mode for all but the batch norms, which keep their statistics (authors' code)."""
@@ -58,8 +95,8 @@ class AffinityNet(nn.Module):
         levels = self.backbone(pixels)[-len(SIDE_CHANNELS) :]
         size = levels[-1].shape[-2:]
         sides = []
-        for level, conv in zip(levels, self.sides, strict=True):
-            side = F.elu(conv(level))
+        for level, conv, norm in zip(levels, self.sides, self.side_norms, strict=True):
+            side = F.elu(norm(conv(level)))
             if side.shape[-2:] != size:
                 side = F.interpolate(side, size, mode="bilinear", align_corners=False)
             sides.append(side)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
+from tag2mask.nets.authors import authors_state, fill_net, read_authors, write_authors
+from tag2mask.nets.backbones import Backbone
+from tag2mask.nets.paper_backbones import PaperBackbone
+from tag2mask.nets.vgg16 import Vgg16Dilated
 from tag2mask.ops.cam import class_activation_maps
 
 if TYPE_CHECKING:
-    from tag2mask.nets.backbones import Backbone
+    from collections.abc import Mapping
+    from pathlib import Path
 
 
 class CamClassifier(nn.Module):
@@ -18,7 +24,8 @@ class CamClassifier(nn.Module):
     Args:
         backbone: gives the feature maps; the last one is used.
         num_classes: C, at least 1.
-        dropout: between pooling and the linear layer, while training (authors' code: 0.5).
+        dropout: between pooling and the linear layer, while training (authors' code: 0.5, of whole channels in front
+            of the pooling, which is the same).
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, dropout: float = 0.5) -> None:
@@ -28,6 +35,35 @@ class CamClassifier(nn.Module):
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.channels[-1], num_classes, bias=False)
+        if isinstance(backbone.net, PaperBackbone):
+            nn.init.xavier_uniform_(self.head.weight)
+
+    @classmethod
+    def from_authors(cls, weights: str | Path | Mapping[str, Tensor]) -> CamClassifier:
+        """The net of a file of the authors' code, ``res38_cls.pth`` or ``vgg16_cls.pth``; in evaluation mode.
+
+        Args:
+            weights: the file, or what is in it; of any number of classes.
+
+        Raises:
+            ValueError: if it can not be read, or tensors are missing, unexpected or of another shape.
+        """
+        given = read_authors(weights, "classifier")
+        with torch.device("meta"):
+            net = cls(Backbone(given.backbone, output_stride=8), given.num_classes)
+        fill_net(net, given)
+        return net.eval()
+
+    def to_authors(self, path: str | Path) -> None:
+        """Write the weights as the authors' code reads them.
+
+        Args:
+            path: of the file, for example ``res38_cls.pth``.
+
+        Raises:
+            ValueError: if the backbone is none of the authors'.
+        """
+        write_authors(path, authors_state(self, self.backbone.name))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, C) logits."""
@@ -37,4 +73,6 @@ class CamClassifier(nn.Module):
 
     def cams(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, C, h, w) class activation maps after ReLU, at the backbone's stride."""
-        return class_activation_maps(self.backbone(pixels)[-1], self.head.weight)
+        maps = class_activation_maps(self.backbone(pixels)[-1], self.head.weight)
+        # The authors' code takes the root of a VGG-16's maps, and of no other's.
+        return maps.sqrt() if isinstance(self.backbone.net, Vgg16Dilated) else maps
