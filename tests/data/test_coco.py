@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from fabricate import (
+    SIZE,
     box_outline,
     tag_names,
     write_coco,
+    write_photo,
 )
 
-from tag2mask.data.sources import open_coco
+from tag2mask.data.sources import coco_splits, open_coco, open_coco_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +88,77 @@ def test_coco_held_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     mask = data.mask("0005")
     assert mask is not None
     assert mask.sum() == 4
+
+
+NAMES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+NO_CATEGORY = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+CATEGORIES = [
+    {"id": number, "name": name}
+    for number, name in zip([n for n in range(1, 91) if n not in NO_CATEGORY], NAMES, strict=True)
+]
+"""COCO's own 80 classes; ten of the numbers 1 to 90 are not used."""
+
+
+def write_coco_2014(root: Path, below: str = "") -> Path:
+    """The folder of COCO 2014 with three images to train on, the last without annotations, and one held out."""
+    for split, count in (("train2014", 3), ("val2014", 1)):
+        images = []
+        for number in range(1, count + 1):
+            file_name = f"COCO_{split}_{number:012d}.jpg"
+            write_photo(root / below / split / file_name, shade=10 * number)
+            images.append({"id": number, "file_name": file_name, "height": SIZE[0], "width": SIZE[1]})
+        annotations = [
+            {"image_id": 1, "category_id": 90, "iscrowd": 0, "segmentation": box_outline(0, 0, 2, 2)},
+            {"image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": box_outline(0, 0, 5, 5)},
+            {"image_id": 2, "category_id": 1, "iscrowd": 1, "segmentation": {"size": [6, 8], "counts": [0, 12, 36]}},
+        ][: 2 if split == "val2014" else None]
+        (root / "annotations").mkdir(exist_ok=True)
+        content = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.mark.parametrize("below", ["", "images"])
+def test_the_folder_of_coco_2014(below: str, tmp_path: Path) -> None:
+    write_coco_2014(tmp_path, below)
+    (tmp_path / "annotations" / "captions_train2014.json").write_text("{}")
+    assert coco_splits(tmp_path) == ("train2014", "val2014")
+    data: TagDataset = open_coco_folder(tmp_path, val_split="val2014", strict=True)
+    assert len(data.class_names) == 80
+    assert data.class_names[:2] + data.class_names[-1:] == ("person", "bicycle", "toothbrush")
+    assert data.class_names == tuple(category["name"] for category in CATEGORIES)
+    assert data.names == tuple(f"COCO_train2014_{number:012d}" for number in (1, 2, 3))
+    assert data.val_names == ("COCO_val2014_000000000001",)
+    assert [tag_names(data, name) for name in data.names] == [["person", "toothbrush"], ["person"], []]
+    masks = [data.mask(name) for name in data.names]
+    assert [sorted(set(mask.flatten().tolist())) for mask in masks if mask is not None] == [[0, 1, 80], [0, 255], [0]]
+
+
+def test_a_folder_with_images_of_one_split_right_in_it(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [])
+    (tmp_path / "annotations").mkdir()
+    path.rename(tmp_path / "annotations" / "instances_default.json")
+    (tmp_path / "train").rename(tmp_path / "images")
+    assert open_coco_folder(tmp_path, "default").names == ("0001", "0002")
+
+
+def test_errors_of_a_folder(tmp_path: Path) -> None:
+    assert coco_splits(tmp_path) == ()
+    write_coco_2014(tmp_path)
+    with pytest.raises(ValueError, match=r"train2017.json: .* found those of train2014, val2014. Choose another split"):
+        open_coco_folder(tmp_path, "train2014", val_split="train2017")
+    (tmp_path / "val2014").rename(tmp_path / "val")
+    with pytest.raises(ValueError, match=r"val2014: expected a folder with the images, found none. Unpack val2014.zip"):
+        open_coco_folder(tmp_path, val_split="val2014")
 
 
 def test_coco_errors(tmp_path: Path) -> None:

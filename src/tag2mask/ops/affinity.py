@@ -118,15 +118,14 @@ def _wide(features: Tensor) -> Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
 
-def pair_targets(labels: Tensor, offsets: Sequence[Offset]) -> PairTargets:
+def pair_targets(labels: Tensor, offsets: Sequence[Offset], *, border_pairs: bool = True) -> PairTargets:
     """Sort the pairs of sure pixels: same background, same object, or different.
-
-    The authors' pair list leaves out pairs near the left, right and bottom border; here every pair
-    that lies inside takes part.
 
     Args:
         labels: (B, h, w) int64: 0, 1..C, IGNORE = unsure.
         offsets: P offsets of `half_disc_offsets`.
+        border_pairs: every pair that lies inside takes part; otherwise those of the authors' list, see
+            `without_border_pairs`.
     """
     known = check_shape("labels", labels, "B h w")
     batch, height, width = known["B"], known["h"], known["w"]
@@ -140,7 +139,40 @@ def pair_targets(labels: Tensor, offsets: Sequence[Offset]) -> PairTargets:
         background[:, index, *near] = sure & same & (first == 0)
         objects[:, index, *near] = sure & same & (first != 0)
         different[:, index, *near] = sure & ~same
+    if not border_pairs:
+        background, objects, different = (
+            without_border_pairs(chosen, offsets) for chosen in (background, objects, different)
+        )
     return PairTargets(background, objects, different)
+
+
+def without_border_pairs(values: Tensor, offsets: Sequence[Offset]) -> Tensor:
+    """Leave out the pairs whose first pixel has not all its neighbours inside the map, as the authors' pair list does.
+
+    They begin near the left, right or bottom border, less than the radius away from it. The paper leaves out none.
+    Without them a few pixels in the lower corners are in no pair at all: in a walk they keep their scores.
+
+    Args:
+        values: (..., P, h, w) of pairs: affinities, or whether a pair takes part.
+        offsets: P offsets of `half_disc_offsets`.
+
+    Returns:
+        The same with 0 or False for the pairs left out.
+
+    Example:
+        >>> without_border_pairs(torch.ones(4, 2, 5), half_disc_offsets(2))[1]  # Down and to the left.
+        tensor([[0., 1., 1., 1., 0.],
+                [0., 0., 0., 0., 0.]])
+    """
+    known = check_shape("values", values, "... P h w", P=len(offsets))
+    down, left, right = (
+        max([0, *reaches]) for reaches in ([y for y, _ in offsets], [-x for _, x in offsets], [x for _, x in offsets])
+    )
+    rows = slice(0, max(0, known["h"] - down))
+    columns = slice(left, max(left, known["w"] - right))
+    kept = torch.zeros_like(values)
+    kept[..., rows, columns] = values[..., rows, columns]
+    return kept
 
 
 def boundary_strength(values: Tensor, offsets: Sequence[Offset]) -> Tensor:
