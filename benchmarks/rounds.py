@@ -144,7 +144,7 @@ def changed(settings: IALSettings, changes: dict[str, dict[str, object]]) -> IAL
 def main(
     runs: list[Path],
     rounds: Annotated[int, typer.Option(help="How many.")] = 5,
-    start: Annotated[str, typer.Option(help="What round 1 learns from: seeds or masks.")] = "masks",
+    start: Annotated[str, typer.Option(help="What round 1 learns from: seeds or masks.")] = "seeds",
     also: Annotated[list[str] | None, typer.Option(help="steps, iterated, ablate.")] = None,
 ) -> None:
     more = also or []

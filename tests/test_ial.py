@@ -243,7 +243,7 @@ def test_rounds_that_fail_in_every_stage_end_with_the_same_files_and_energies(
         (
             em_pairwise,
             "pairwise_loss",
-            ("4_pairwise/weights", "5_refine/soft", "5_refine/confidence", "5_refine/masks"),
+            ("4_pairwise/weights", "5_refine/soft", "5_refine/confidence", "5_refine/masks", "5_refine/sharpened"),
         ),
     ):
         monkeypatch.setattr(module, loss, fail)

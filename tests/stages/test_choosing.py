@@ -7,8 +7,18 @@ import torch
 
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
 from tag2mask.ops.crf import CrfSettings
-from tag2mask.records import Cams, PixelAffinity, TaggedImage
-from tag2mask.stages.choosing import ALPHAS, MaskJudge, _decide, choose_alpha, choose_walk, sample_names
+from tag2mask.records import Cams, PixelAffinity, SoftMask, TaggedImage
+from tag2mask.stages.choosing import (
+    ALPHAS,
+    ODDS,
+    MaskJudge,
+    _decide,
+    choose_alpha,
+    choose_image_odds,
+    choose_odds,
+    choose_walk,
+    sample_names,
+)
 from tag2mask.training import Runtime
 
 PLAIN = CrfSettings(gaussian_weight=0, bilateral_weight=0, iterations=0)
@@ -117,6 +127,24 @@ def test_the_walk_s_values_are_the_best_of_those_offered():
     assert [[f"{number:.3f}" for number in numbers] for numbers in choice.judged] == [choice.evidence["rows"][3][3:6]]
     fixed = choose_walk(data, maps_of, judge(), alphas=(4.0,), betas=(2.0,), steps=(16,))
     assert fixed.values == {"alpha": 4.0, "beta": 2.0, "steps": 16}
+
+
+def test_the_odds_that_part_the_square_from_its_halo():
+    # The networks find the square more likely than not, and its halo by half as much: only even odds part them.
+    data = Squares()
+
+    def soft_of(name, square=0.6, halo=0.4):
+        inside = torch.where(data.inside(name), square, halo if bool(data.tags(name).any()) else 0.0)
+        ids = data.tags(name).nonzero().flatten()
+        return SoftMask(name, ids, torch.stack([1 - inside, *([inside] if len(ids) else [])]), SIZE)
+
+    choice = choose_odds(data, soft_of, judge())
+    assert choice.values == {"odds": 1.0}
+    assert len(choice.evidence["rows"]) == len(choice.judged) == len(ODDS)
+    assert choose_image_odds(data["s0"], soft_of("s0"), judge(), choice.judged) == 1.0
+    # Of this image the networks say background too readily.
+    shy = soft_of("s0", 0.3, 0.1)
+    assert choose_image_odds(data["s0"], shy, judge(), choice.judged) in {1 / 4, 1 / 8}
 
 
 def test_the_choice_is_the_same_every_time():

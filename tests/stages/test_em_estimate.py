@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from tag2mask.data.rounds import Round
-from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.propagation import affinity_matrix
-from tag2mask.records import SoftMask, TaggedImage, labels_from_channels, labels_from_class_ids
-from tag2mask.stages.em_estimate import _energies, apply_pairwise, sharpened_labels, soft_mask, with_tags
+from tag2mask.records import TaggedImage, labels_from_channels, labels_from_class_ids
+from tag2mask.stages.em_estimate import _energies, apply_pairwise, soft_mask, with_tags
 from tag2mask.stages.em_pairwise import build_pairwise
 from tag2mask.stages.s6_segment import build_segmenter, image_probabilities, predict_mask
 from tiny import tiny_rounds, tiny_runtime
@@ -217,34 +216,6 @@ def test_without_a_pairwise_network_alpha_p_is_alpha_u():
     )
     assert once is alpha
     assert twice is alpha
-
-
-def test_sharpened_labels_end_at_the_edge_of_the_image():
-    pixels = torch.full((3, 40, 60), 30, dtype=torch.uint8)
-    pixels[:, :, 30:] = 220
-    # alpha_u knows the half with the object only roughly: it says so from column 18 on.
-    alpha = torch.full((40, 60), 0.3)
-    alpha[:, 18:] = 0.7
-    alpha[:, 40:] = 0.95
-    alpha[:, :10] = 0.05
-    image = TaggedImage("a", pixels, torch.tensor([False, True]))
-    soft = SoftMask("a", torch.tensor([1]), torch.stack([1 - alpha, alpha]), image.size)
-    labels = sharpened_labels(image, soft, 0, CrfSettings())
-    assert labels.equal(torch.where(torch.arange(60) >= 30, 2, 0).expand(40, 60))
-    nothing = SoftMask("a", torch.zeros(0, dtype=torch.int64), torch.ones(1, 20, 30), image.size)
-    assert sharpened_labels(image, nothing, 0, CrfSettings()).equal(torch.zeros(40, 60, dtype=torch.int64))
-
-
-def test_masks_that_teach_are_those_of_alpha_p_after_the_crf(scenes, rounds):
-    for number in (1, 2):
-        this = Round(rounds, number)
-        assert this.is_sharpened
-        changed = 0
-        for name in scenes.names:
-            expected = sharpened_labels(scenes[name], this.refined_soft[name], SETTINGS.pairwise.max_side, SETTINGS.crf)
-            assert this.sharpened[name].labels.equal(expected)
-            changed += int((expected != this.masks[name].labels).sum())
-        assert changed > 0
 
 
 def test_an_image_without_tags_is_background_in_every_round(scenes, rounds):

@@ -20,11 +20,12 @@ class Tally:
 
     Args:
         stage: an unfinished stage; the numbers stand in its notes.
+        key: under which they stand there.
     """
 
-    def __init__(self, stage: StageFolder) -> None:
-        self._stage = stage
-        self._kept: dict[str, dict[str, float]] = stage.notes().get("tally", {})
+    def __init__(self, stage: StageFolder, key: str = "tally") -> None:
+        self._stage, self._key = stage, key
+        self._kept: dict[str, dict[str, float]] = stage.notes().get(key, {})
         self._saved_at = time.monotonic()
         self._turns = Lock()
 
@@ -46,7 +47,7 @@ class Tally:
         with self._turns:
             self._kept[name] = numbers
             if time.monotonic() - self._saved_at > TALLY_SECONDS:
-                self._stage.note(tally=self._kept)
+                self._stage.note(**{self._key: self._kept})
                 self._saved_at = time.monotonic()
 
     def sums(self, names: Sequence[str]) -> dict[str, float]:

@@ -15,7 +15,8 @@ least wins, since of two masks that do the same the smaller one is right.
 
 One alpha does not suit all images: maps of some are broader than of others. So in the end every image gets its own,
 at the common beta and t: its three numbers are averaged with those of all images, since those of a single one are
-unsure, and the largest product wins. ``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
+unsure, and the largest product wins. The same is done with the masks of IAL's rounds, whose networks give the odds of
+the background. ``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from tag2mask.data.dataset import TagDataset
     from tag2mask.nets.classifier import CamClassifier
-    from tag2mask.records import Cams, PixelAffinity, TaggedImage
+    from tag2mask.records import Cams, PixelAffinity, SoftMask, TaggedImage
     from tag2mask.training import Runtime
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,9 @@ BETAS = (8.0, 16.0, 32.0)
 STEPS = (64, 256)
 """Candidates for t."""
 
+ODDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
+"""Candidates for what the odds of the background are multiplied with."""
+
 IMAGES = 48
 """How many training images are looked at."""
 
@@ -65,6 +69,8 @@ _SATURATION = 0.5
 
 _TIE = 0.02
 """Scores that are lower by no more than this share are as good: the means over 48 images are no surer."""
+
+_TINY = 1e-6
 
 _SIDE = 160
 """Long side in pixels at which masks are made and colours compared: choosing needs no more."""
@@ -253,8 +259,68 @@ def choose_image_alpha(
     start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in ALPHAS)])
     walked = random_walk(start, affinity, beta=beta, steps=steps)
     own = judge(image, _with_each_background(walked, len(maps)))
-    scores = _product((own + np.asarray(common)) / 2, _SATURATION)
-    return ALPHAS[int(np.argmax(scores))]
+    return ALPHAS[_best_with(own, common)]
+
+
+def choose_odds(data: TagDataset, soft_of: Callable[[str], SoftMask], judge: MaskJudge) -> Choice:
+    """What the odds of the background have to be multiplied with for the best CRF-refined masks.
+
+    Args:
+        data: images.
+        soft_of: name -> probabilities.
+        judge: of masks.
+
+    Returns:
+        With the value ``odds``.
+    """
+    names = sample_names(data)
+
+    def judged(name: str) -> np.ndarray:
+        return judge(data[name], [with_odds(soft_of(name).probabilities, odds) for odds in ODDS])
+
+    found = np.mean(map_images(judged, names, "choosing odds"), axis=0)
+    words = [[f"{odds:g}"] for odds in ODDS]
+    scores = _product(found, _SATURATION)
+    title = f"Rounds: alpha_p + CRF on {len(names)} images"
+    chosen, evidence = _decide(title, ["odds of the background"], words, found, scores)
+    return Choice({"odds": ODDS[chosen]}, scores[chosen], evidence, _numbers(found))
+
+
+def choose_image_odds(image: TaggedImage, soft: SoftMask, judge: MaskJudge, common: Sequence[Sequence[float]]) -> float:
+    """The factor of `ODDS` at which the masks of one image are judged best, with what suits all images in mind.
+
+    Args:
+        image: with at least one tag.
+        soft: its probabilities.
+        judge: of masks.
+        common: `Choice.judged` of `choose_odds`.
+    """
+    own = judge(image, [with_odds(soft.probabilities, odds) for odds in ODDS])
+    return ODDS[_best_with(own, common)]
+
+
+def with_odds(probabilities: Tensor, odds: float) -> Tensor:
+    """Probabilities whose odds of the background are multiplied; they still sum to 1.
+
+    Args:
+        probabilities: (1 + K, ...), channel 0 the background.
+        odds: the factor, above 0; 1 changes nothing.
+
+    Example:
+        >>> with_odds(torch.tensor([0.5, 0.25, 0.25]), 2.0).tolist()
+        [0.6666666865348816, 0.1666666716337204, 0.1666666716337204]
+    """
+    if odds == 1:
+        return probabilities
+    weighted = torch.cat([odds * probabilities[:1], probabilities[1:]])
+    return weighted / weighted.sum(dim=0, keepdim=True).clamp(min=_TINY)
+
+
+def _best_with(own: np.ndarray, common: Sequence[Sequence[float]]) -> int:
+    """The best candidate by the numbers of one image and of all images in equal parts; of equals the smallest."""
+    both = (own + np.asarray(common)) / 2
+    scores = np.asarray(_product(both, _SATURATION))
+    return int(np.where(scores >= scores.max(), both[:, 2], np.inf).argmin())
 
 
 def _with_each_background(walked: Tensor, classes: int) -> list[Tensor]:

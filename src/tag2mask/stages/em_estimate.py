@@ -17,11 +17,10 @@ from tag2mask.data.transforms import limit_long_side, size_of
 from tag2mask.nets.spn import resize_maps
 from tag2mask.ops.energy import smoothness_energy
 from tag2mask.ops.mining import allowed_labels
-from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.ops.superpixels import resize_regions
 from tag2mask.progress import track
 from tag2mask.records import SoftMask
-from tag2mask.stages.s3_seed import crf_probabilities, resize_labels
+from tag2mask.stages.em_sharpen import sharpen_masks
 from tag2mask.stages.s6_segment import image_probabilities, mask_of
 from tag2mask.stages.views import whole_view
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import TaggedImage
+    from tag2mask.stages.choosing import MaskJudge
     from tag2mask.stages.em_pairwise import PairwiseSettings
     from tag2mask.stages.s6_segment import SegmentSettings
     from tag2mask.training import Runtime
@@ -98,6 +98,7 @@ def refine_masks(
     settings: SegmentSettings,
     how: PairwiseSettings,
     crf: CrfSettings | None,
+    judge: MaskJudge | None,
     runtime: Runtime,
 ) -> None:
     """alpha_p = G alpha_u: the masks of the next round, and the energies; or find it done.
@@ -111,10 +112,13 @@ def refine_masks(
         settings: how the unary network was trained.
         how: the pairwise network.
         crf: kernels of the dense CRF that sharpens the masks of training images; None: they are not sharpened.
+        judge: weighs background against objects in every image that is sharpened; None: as the networks do.
         runtime: where.
     """
     title = f"{this.folder}/{REFINE}"
     after = tuple(f"{this.folder}/{name}" for name in (ESTIMATE, MINE, PAIRWISE))
+    if judge is not None:
+        after += (this.of_start("01_classify"),)
     estimate = EstimateSettings(how.max_side, how.stride, pairwise is not None)
     stage = this.run.open_stage(title, estimate if crf is None else (estimate, crf), after)
     if stage.finished:
@@ -131,12 +135,10 @@ def refine_masks(
                 alpha = image_probabilities(image.pixels, unary, settings, runtime)
                 [refined] = apply_pairwise(image.pixels, alpha, pairwise, how, runtime)
             mask = mask_of(name, with_tags(refined, image.tags) if name in train else refined, image.size)
-            if name in train and crf is not None:
-                labels = sharpened_labels(image, this.refined_soft[name], how.max_side, crf)
-                write_labels(stage.file(f"sharpened/{name}", ".png"), labels, len(data.class_names))
             write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
             # Last, because this file says that the image is done.
             write_labels(stage.file(f"masks/{name}", ".png"), mask.labels, len(data.class_names))
+    odds = {} if crf is None else sharpen_masks(data, this, stage, max_side=how.max_side, crf=crf, judge=judge)
     energy = {key: total / len(data.names) for key, total in tally.sums(data.names).items()}
     unrefined, mined, refined_to = (f"{1e6 * energy[key]:.1f}" for key in ("unary", "mined", "refined"))
     stage.finish(
@@ -144,6 +146,7 @@ def refine_masks(
         items=len(names),
         energy=energy,
         sharpened=crf is not None,
+        odds=odds,
     )
 
 
@@ -214,24 +217,6 @@ def with_tags(probabilities: Tensor, tags: Tensor) -> Tensor:
     # Where nothing at all is left of the probability, the pixel is background.
     kept[0] += total[0] <= 0
     return kept / kept.sum(dim=0, keepdim=True)
-
-
-def sharpened_labels(image: TaggedImage, soft: SoftMask, max_side: int, crf: CrfSettings) -> Tensor:
-    """Labels of an image's probabilities after the dense CRF: objects end at edges of the image.
-
-    Args:
-        image: its pixels guide the CRF.
-        soft: alpha_u or alpha_p.
-        max_side: the CRF works at no longer side than this; 0: at the image's size.
-        crf: its kernels.
-
-    Returns:
-        (H, W) int64: 0, 1..C.
-    """
-    if len(soft.class_ids) == 0:
-        return torch.zeros(image.size, dtype=torch.int64)
-    _, refined = crf_probabilities(image, soft.probabilities, max_side, crf)
-    return resize_labels(labels_of_scores(refined, soft.class_ids), image.size)
 
 
 def soft_mask(image: TaggedImage, probabilities: Tensor, stride: int) -> SoftMask:
