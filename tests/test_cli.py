@@ -6,8 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
+from urllib.error import URLError
 
 import pytest
+import timm
+import torch
 from PIL import Image
 
 from tag2mask.cli import main
@@ -19,13 +22,19 @@ SHORT = [
     "affinity.backbone=resnet10t", "affinity.cells=12", "affinity.crop=8", "walk.alpha=6", "walk.beta=8",
     "walk.steps=16", "segment.epochs=1", "segment.batch_size=4", "segment.backbone=resnet10t", "segment.width=16",
 ]  # fmt: skip
-SETS = [word for change in SHORT for word in ("--set", change)]
 SHORT_ROUNDS = [
     "unary.epochs=1", "unary.batch_size=4", "unary.backbone=resnet10t", "unary.width=16", "superpixels.count=40",
     "mine.epochs=1", "mine.batch_size=4", "mine.backbone=resnet10t", "mine.hidden=16", "pairwise.epochs=1",
     "pairwise.batch_size=4", "pairwise.backbone=resnet10t", "pairwise.width=8",
 ]  # fmt: skip
-ROUND_SETS = [word for change in SHORT_ROUNDS for word in ("--set", change)]
+
+
+def sets_of(changes):
+    """Changes as words of a command line."""
+    return [word for change in changes for word in ("--set", change)]
+
+
+SETS, ROUND_SETS = sets_of(SHORT), sets_of(SHORT_ROUNDS)
 
 
 @pytest.fixture
@@ -82,9 +91,10 @@ def test_a_missing_folder_is_told_in_a_line(command, tmp_path):
     assert "nowhere" in one_error(err)
 
 
-def test_a_missing_folder_is_told_by_the_program_itself(tmp_path):
+@pytest.mark.parametrize("how", [["-c", "from tag2mask.cli import main; main()"], ["-m", "tag2mask"]])
+def test_a_missing_folder_is_told_by_the_program_itself(tmp_path, how):
     done = subprocess.run(
-        [sys.executable, "-c", "from tag2mask.cli import main; main()", "run", str(tmp_path / "nowhere")],
+        [sys.executable, *how, "run", str(tmp_path / "nowhere")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         cwd=tmp_path,
         capture_output=True,
@@ -110,6 +120,28 @@ def test_an_unknown_setting_is_told_in_a_line(command, scenes_folder, tmp_path, 
     status, _, err = command("run", scenes_folder, "--out", tmp_path / "run", "--set", change)
     assert status == 2
     assert f"setting '{change}'" in one_error(err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_can_not_be_had_are_told_in_a_line_and_leave_nothing(
+    command, scenes_folder, tmp_path, monkeypatch
+):
+    def fail(*_args, **_kwargs):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("tag2mask.nets.pretrained.urlopen", fail)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    words = ["run", scenes_folder, "--out", tmp_path / "run", "--device", "cpu"]
+    for more, told in (
+        (["--pretrained"], "--weights FILE"),
+        (["--weights", tmp_path / "net.pth"], "net.pth: expected a file with weights"),
+        (["--backbone", "resnetx"], "Near: "),
+        (["--backbone", "resnet38", "--pretrained"], "--weights FILE"),
+        (["--preset", "default"], "resnet50"),
+    ):
+        status, _, err = command(*words, *more)
+        assert status == 2
+        assert told in one_error(err)
     assert not (tmp_path / "run").exists()
 
 
@@ -301,6 +333,30 @@ def test_run_goes_from_a_folder_to_a_report_and_then_rests(command, scenes_folde
     status, _, _ = command(*words)
     assert status == 0
     assert (out / "01_classify" / "weights.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_backbone_and_its_weights_are_those_of_all_nets_and_of_later_rounds(command, scenes_folder, tmp_path):
+    torch.manual_seed(1)
+    torch.save({"state_dict": timm.create_model("test_vit").state_dict()}, tmp_path / "vit.pth")
+    out = tmp_path / "run"
+    first, rounds = ([change for change in changes if "backbone" not in change] for changes in (SHORT, SHORT_ROUNDS))
+    words = ["run", scenes_folder, "--out", out, "--device", "cpu", "--precision", "32", *sets_of(first)]
+    begin = ["--backbone", "test_vit", "--weights", tmp_path / "vit.pth"]
+    status, printed, err = command(*words, *begin)
+    assert status == 0, err
+    assert "walk + CRF" in printed
+    record = json.loads((out / "run.json").read_text())
+    assert record["backbone"] == {"name": "test_vit", "pretrained": False, "weights": str(tmp_path / "vit.pth")}
+    nets = [record["settings"][part] for part in ("classify", "affinity", "segment")]
+    assert {(net["backbone"], net["output_stride"]) for net in nets} == {("test_vit", 16)}
+    before = times_of(out / "01_classify")
+    assert command(*words, *begin)[0] == 0
+    assert times_of(out / "01_classify") == before
+    status, _, err = command("ial", out, "--rounds", 1, "--device", "cpu", *sets_of(rounds))
+    assert status == 0, err
+    record = json.loads((out / "run.json").read_text())
+    assert {record["ial"][part]["backbone"] for part in ("unary", "mine", "pairwise")} == {"test_vit"}
 
 
 @pytest.mark.slow

@@ -59,10 +59,21 @@ class Precision(StrEnum):
 
 
 Folder = Annotated[Path, typer.Argument(help="Folder with images and tags; `tag2mask check` tells what is wrong.")]
+Split = Annotated[
+    str | None,
+    typer.Option(help="Of PASCAL VOC or COCO: training images, the name or path of a list (default: trainaug, train)."),
+]
+ValSplit = Annotated[str | None, typer.Option(help="Of PASCAL VOC or COCO: held-out images, or none (default: val).")]
+TagsFile = Annotated[Path | None, typer.Option(help="Of PASCAL VOC: tags of the authors' cls_labels.npy.")]
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 Seed = Annotated[int, typer.Option(help="Every random choice derives from it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")]
+Backbone = Annotated[
+    str, typer.Option(help="Of all nets: any timm name, resnet38 or vgg16_dilated (default: the preset's).")
+]
+Pretrained = Annotated[bool, typer.Option("--pretrained", help="Start from timm's weights; needs internet once.")]
+Weights = Annotated[Path | None, typer.Option(help="Start from this file: safetensors or a state dictionary.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="One setting, for example --set seed.alpha_object=4 or --set affinity.cells=62."),
@@ -108,11 +119,15 @@ def demo(
 @app.command()
 def check(
     folder: Folder,
+    split: Split = None,
+    val_split: ValSplit = None,
+    tags_file: TagsFile = None,
 ) -> None:
     """List everything that is wrong with a folder of images and tags. Exit status 1 if there is an error."""
-    from tag2mask.data.problems import count_problems, find_problems  # noqa: PLC0415
+    from tag2mask.data.problems import count_problems  # noqa: PLC0415
+    from tag2mask.pipelines.source import check_source, find_source  # noqa: PLC0415
 
-    problems = find_problems(folder)
+    problems = check_source(find_source(folder, split=split, val_split=val_split, tags_file=tags_file))
     table = Table()
     for column in ("what", "which", "found", "what to do"):
         table.add_column(column, overflow="fold")
@@ -142,23 +157,33 @@ def run(
     ] = Preset.QUICK,
     seed: Seed = 0,
     val_fraction: Annotated[float, typer.Option(help="Share of the images to hold out, without a val.txt.")] = 0.0,
+    split: Split = None,
+    val_split: ValSplit = None,
+    tags_file: TagsFile = None,
     device: Device = "auto",
     precision: Precision = Precision.AUTO,
     strict: Annotated[bool, typer.Option("--strict", help="A broken image is an error.")] = False,
     method: Annotated[
         Method, typer.Option(help="ial: EM rounds of two networks instead of the random walk.")
     ] = Method.AFFINITYNET,
+    backbone: Backbone = "",
+    pretrained: Pretrained = False,
+    weights: Weights = None,
     set_: Set = None,
     verbose: Verbose = False,
 ) -> None:
     """From a folder of images and tags to masks, a segmentation network and a report. Resumable."""
     log_to_stderr(verbose)
-    from tag2mask.pipelines.source import open_source  # noqa: PLC0415
+    from tag2mask.pipelines.source import find_source, open_source  # noqa: PLC0415
 
-    source = {"kind": "folder", "path": str(folder.resolve()), "val_fraction": val_fraction, "seed": seed}
+    lists: dict[str, Any] = {"split": split, "val_split": val_split, "tags_file": tags_file}
+    source = find_source(folder, **lists, val_fraction=val_fraction, seed=seed)
     data = open_source(source)
     out = out or Path("runs") / folder.resolve().name
-    _run_and_report(data, out, preset, seed, device, precision, set_, strict=strict, source=source, method=method)
+    begin = {"name": backbone, "pretrained": pretrained, "weights": str(weights.resolve()) if weights else ""}
+    _run_and_report(
+        data, out, preset, seed, device, precision, set_, strict=strict, source=source, begin=begin, method=method
+    )
 
 
 @app.command()
@@ -184,7 +209,8 @@ def ial(
     record = folder.record()
     preset = Preset(record.get("preset", Preset.QUICK))
     changes = [f"rounds.count={rounds}", f"rounds.start={start.value}", *(set_ or [])]
-    settings = change_settings(_preset(preset, IALSettings, dataset), changes)
+    begin = record.get("backbone", {})
+    settings = change_settings(_preset(preset, IALSettings, dataset, begin), changes)
     kept: Any = record.get("precision", "auto") if precision is None else precision.value
     runtime = Runtime(device, kept, record.get("seed", 0) if seed is None else seed)
     made = run_ial(dataset, out or folder, settings, start=folder, runtime=runtime)
@@ -196,11 +222,14 @@ def score(
     run: Run,
     as_json: Annotated[bool, typer.Option("--json", help="Also write score.json into the run folder.")] = False,
     data: Annotated[Path | None, typer.Option(help="The folder with masks/, if it has moved.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of PASCAL VOC or COCO: count only the training images of this list.")
+    ] = None,
 ) -> None:
     """Score every stage's masks against the ground truth."""
     from tag2mask.pipelines.results import score_all, write_scores  # noqa: PLC0415
 
-    folder, dataset = _opened(run, data)
+    folder, dataset = _opened(run, data, split)
     results = score_all(folder, dataset, needed=True)
     print_scores(results.stages, results.rounds)
     if as_json:
@@ -252,19 +281,20 @@ def _run_and_report(
     *,
     strict: bool,
     source: dict[str, Any],
+    begin: dict[str, Any] | None = None,
     method: Method = Method.AFFINITYNET,
 ) -> RunFolder:
     from tag2mask.pipelines.affinitynet import AffinityNetSettings, change_settings, run_affinitynet  # noqa: PLC0415
     from tag2mask.training import Runtime  # noqa: PLC0415
 
     runtime = Runtime(device, precision.value, seed)
-    facts: dict[str, Any] = {"preset": preset.value, "source": source}
-    settings = _preset(preset, AffinityNetSettings, data)
+    facts: dict[str, Any] = {"preset": preset.value, "source": source, "backbone": begin or {}}
+    settings = _preset(preset, AffinityNetSettings, data, begin)
     if method is Method.IAL:
         from tag2mask.pipelines.ial import IALSettings, run_ial  # noqa: PLC0415
 
         of_rounds = [change for change in changes or [] if change.partition(".")[0] in IALSettings.__dataclass_fields__]
-        rounds = change_settings(_preset(preset, IALSettings, data), of_rounds)
+        rounds = change_settings(_preset(preset, IALSettings, data, begin), of_rounds)
         first = change_settings(settings, [change for change in changes or [] if change not in of_rounds])
         folder = run_ial(data, out, rounds, first=first, runtime=runtime, strict=strict, **facts)
     else:
@@ -274,9 +304,12 @@ def _run_and_report(
     return folder
 
 
-def _preset(preset: Preset, kind: Any, data: TagDataset) -> Any:
-    """The settings of a preset; `kind` is their class."""
-    return {Preset.QUICK: lambda: kind.quick_for(data), Preset.DEFAULT: kind, Preset.PAPER: kind.paper}[preset]()
+def _preset(preset: Preset, kind: Any, data: TagDataset, begin: dict[str, Any] | None) -> Any:
+    """The settings of a preset, with the backbone and weights to begin with; `kind` is their class."""
+    from tag2mask.pipelines.backbones import with_backbone  # noqa: PLC0415
+
+    made = {Preset.QUICK: lambda: kind.quick_for(data), Preset.DEFAULT: kind, Preset.PAPER: kind.paper}[preset]()
+    return with_backbone(made, **(begin or {}))
 
 
 def _report(folder: RunFolder, data: TagDataset) -> None:
@@ -290,10 +323,10 @@ def _report(folder: RunFolder, data: TagDataset) -> None:
     say(f"masks:  {folder.path / masks / 'masks'}\nreport: {folder.path / 'report.html'}")
 
 
-def _opened(run: Path, moved: Path | None) -> tuple[RunFolder, TagDataset]:
+def _opened(run: Path, moved: Path | None, split: str | None = None) -> tuple[RunFolder, TagDataset]:
     """A run that was made before, and its images."""
     from tag2mask.data.store import RunFolder  # noqa: PLC0415
     from tag2mask.pipelines.source import data_of  # noqa: PLC0415
 
     folder = RunFolder.existing(run)
-    return folder, data_of(folder, moved)
+    return folder, data_of(folder, moved, split=split)

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from tag2mask.nets.affinity_net import SIDE_CHANNELS, AffinityNet
-from tag2mask.nets.backbones import Backbone
+from tag2mask.nets.backbones import Backbone, without_last
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def test_448_channels_at_stride_8(net, size):
     assert net(pixels(*size)).shape == (2, 448, math.ceil(size[0] / 8), math.ceil(size[1] / 8))
 
 
-@pytest.mark.parametrize(("stride", "without_last"), [(16, 0), (32, 0), (8, 1)])
+@pytest.mark.parametrize(("stride", "left_out"), [(16, 0), (32, 0), (8, 1)])
 @torch.no_grad()
-def test_the_stride_is_the_backbone_s(stride, without_last):
-    net = AffinityNet(Backbone("resnet10t", stride, without_last=without_last)).eval()
+def test_the_stride_is_the_backbone_s(stride, left_out):
+    net = AffinityNet(Backbone("resnet10t", stride, keep=without_last(left_out) if left_out else None)).eval()
     assert net.stride == stride
     assert net(pixels(64, 64)).shape == (2, 448, 64 // stride, 64 // stride)
 

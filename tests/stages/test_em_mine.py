@@ -20,7 +20,6 @@ from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.mining import allowed_labels, confident_regions, region_samples
 from tag2mask.ops.superpixels import SuperpixelSettings, superpixels
 from tag2mask.records import IGNORE, Regions, TaggedImage
-from tag2mask.stages.em_estimate import sharpened_labels
 from tag2mask.stages.em_mine import (
     MineSettings,
     RegionViews,
@@ -29,7 +28,9 @@ from tag2mask.stages.em_mine import (
     region_loss,
     region_probabilities,
 )
+from tag2mask.stages.em_sharpen import sharpened_labels
 from tag2mask.stages.em_superpixels import SUPERPIXELS, make_superpixels, regions_of
+from tag2mask.stages.weights import kept_levels
 from tiny import StoppedError, stopped_while_writing, tiny_rounds, tiny_runtime, with_changes
 
 
@@ -239,7 +240,7 @@ def test_mined_pixels_are_the_samples_that_the_classifier_is_sure_of(scenes, rou
     for number in (1, 2):
         this = Round(rounds, number)
         until = 0 if settings.context else FINE_STRIDE
-        backbone = Backbone(settings.backbone, settings.output_stride, until_stride=until)
+        backbone = Backbone(settings.backbone, settings.output_stride, keep=kept_levels(until_stride=until))
         net = RegionNet(backbone, 6, settings.hidden, settings.dropout)
         net.load_state_dict(this.weights("3_mine"))
         kept = 0

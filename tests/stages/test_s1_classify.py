@@ -1,7 +1,14 @@
 """Stage 1: views of tagged images, and a classifier that is trained once."""
 
+from dataclasses import replace
+
+import timm
 import torch
 
+from tag2mask.data.dataset import Reduced
+from tag2mask.data.store import RunFolder
+from tag2mask.nets.backbones import Backbone
+from tag2mask.pipelines.affinitynet import prepare
 from tag2mask.stages.s1_classify import ClassifySettings, TaggedViews, build_classifier, train_classifier
 from tag2mask.stages.views import crop_side
 from tiny import tiny_runtime, tiny_settings
@@ -39,6 +46,37 @@ def test_a_finished_stage_gives_the_weights_back(scenes, copied):
     kept = copied.weights("01_classify")
     assert all(value.equal(kept[name]) for name, value in net.state_dict().items())
     assert not (copied.path / "01_classify" / "checkpoint.safetensors").exists()
+
+
+def test_a_file_is_what_the_backbone_starts_from(tmp_path):
+    torch.manual_seed(1)
+    state = timm.create_model("resnet10t").state_dict()
+    torch.save(state, tmp_path / "net.pth")
+    settings = replace(tiny_settings().classify, weights=str(tmp_path / "net.pth"), pretrained=True)
+    net = build_classifier(settings, 6, tiny_runtime())
+    assert all(value.equal(state[name]) for name, value in net.backbone.net.state_dict().items())
+    # What is new is as random as without a file.
+    plain = build_classifier(replace(settings, weights="", pretrained=False), 6, tiny_runtime())
+    assert net.head.weight.equal(plain.head.weight)
+
+
+def test_the_first_stages_of_the_papers_networks_stay_as_they_came(scenes, tmp_path):
+    torch.manual_seed(1)
+    start = Backbone("vgg16_dilated", 8).net.state_dict()
+    torch.save({f"backbone.net.{name}": value for name, value in start.items()}, tmp_path / "vgg.pth")
+    data = Reduced(scenes, scenes.names[:2], ())
+    tiny = replace(tiny_settings().classify, epochs=1, batch_size=2, backbone="vgg16_dilated", output_stride=8)
+    changed = {}
+    for name, weights in (("file", str(tmp_path / "vgg.pth")), ("scratch", "")):
+        run = RunFolder(tmp_path / name)
+        prepare(data, run, tiny_settings(), tiny_runtime(), strict=False)
+        settings = replace(tiny, weights=weights, long_side=(32, 32), crop=32)
+        before = build_classifier(settings, 6, tiny_runtime()).state_dict()
+        after = train_classifier(data, run, settings, runtime=tiny_runtime()).state_dict()
+        changed[name] = {key for key, value in after.items() if not value.equal(before[key])}
+    assert not any(key.startswith(("backbone.net.stage1", "backbone.net.stage2")) for key in changed["file"])
+    assert any(key.startswith("backbone.net.stage3") for key in changed["file"])
+    assert any(key.startswith("backbone.net.stage1") for key in changed["scratch"])
 
 
 def test_presets():

@@ -26,7 +26,7 @@ from tag2mask.data.artefacts import (
     remove_leftovers,
     write_json,
 )
-from tag2mask.data.settings import plain
+from tag2mask.data.settings import keyed
 from tag2mask.data.stage_folder import StageFolder, clear_stage, load_weights_file, state_of
 from tag2mask.records import Cams, PseudoMask, Seeds, SeedScores
 
@@ -135,7 +135,7 @@ class RunFolder:
         path = self.path / name
         record = self.record()
         before = {stage: state_of(self.path / stage).get("key", "") for stage in after}
-        head: dict[str, Any] = {"settings": plain(settings), "after": before, "digest": record["digest"]}
+        head: dict[str, Any] = {"settings": keyed(settings), "after": before, "digest": record["digest"]}
         # The device is not among them: a run may go on elsewhere. bfloat16 gives other numbers than float32.
         head.update({fact: record[fact] for fact in _FACTS_OF_A_KEY if fact in record})
         text = json.dumps(head, sort_keys=True).encode()
@@ -283,7 +283,8 @@ def _what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         if old.get(fact) != new.get(fact):
             return f"the {fact} changed from {old.get(fact, 'unknown')} to {new.get(fact, 'unknown')}"
     before, now = old.get("settings", {}), new["settings"]
-    changed = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in now if before.get(key) != now.get(key)]
+    keys = dict.fromkeys([*now, *before])
+    changed = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
     if changed:
         return "settings changed: " + ", ".join(changed)
     again = [stage for stage in new["after"] if old.get("after", {}).get(stage) != new["after"][stage]]

@@ -1,29 +1,50 @@
-"""Feature maps of any timm network at a declared output stride."""
+"""Feature maps of any timm network, or of the papers' own, at a declared output stride."""
 
 from __future__ import annotations
 
+import math
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tag2mask.nets.paper_backbones import PAPER_BACKBONES
+from tag2mask.nets.pretrained import find_pretrained
+from tag2mask.nets.timm_nets import Keep, StrideError, create_features, info_of
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+_WHOLE_CELLS = 32
+"""Sides of images are tried as they are, as multiples of the last stride, and of this one, which suits most nets."""
 
 
 class Backbone(nn.Module):
-    """A timm network without its head.
+    """A network without its head.
+
+    Images whose sides are no multiples of what the network can cut into whole cells (a ViT's patch, a ConvNeXt's last
+    stride) are padded with the mean colour at the right and the bottom; ResNets take every size as it is.
 
     Args:
-        name: any timm model name that offers feature maps, for example ``resnet18``.
-        output_stride: image pixels per cell of the last map: 8, 16 or 32; later blocks are dilated to keep it.
+        name: any timm model name that offers feature maps, for example ``resnet18``, ``convnext_tiny`` or
+            ``vit_small_patch16_224``; or one of the papers' networks (`PAPER_BACKBONES`).
+        output_stride: image pixels per cell of the last map: 8, 16 or 32; later blocks are dilated to keep it. A
+            network that can not be dilated has the stride of its own only: a ViT its patch.
         pretrained: start from timm's published weights (asks the internet once, then its cache).
-        without_last: how many of the deepest levels to leave out, with the blocks that only they use.
-        until_stride: leave out all levels behind the first one of this stride or coarser; 0 keeps them.
+        keep: how many of the first levels to keep, told from their strides; the blocks that only the others use are
+            left out. `without_last` and `until_stride` make one; None keeps all.
+
+    Attributes:
+        channels: of each level.
+        strides: of each level.
+        output_stride: of the last level.
 
     Raises:
-        ValueError: if timm does not know the name, cannot give maps at this stride, or cannot get the weights.
+        ValueError: if there is no network of this name, it cannot give maps at this stride or of images of any size,
+            or its weights cannot be had.
 
     Example:
         >>> backbone = Backbone("resnet18", output_stride=8)
@@ -31,18 +52,13 @@ class Backbone(nn.Module):
         (8, 12)
     """
 
-    def __init__(
-        self, name: str, output_stride: int = 16, pretrained: bool = False, without_last: int = 0, until_stride: int = 0
-    ) -> None:
+    def __init__(self, name: str, output_stride: int = 16, pretrained: bool = False, keep: Keep | None = None) -> None:
         super().__init__()
-        if not timm.is_model(name):
-            near = ", ".join(timm.list_models(f"*{name[:6]}*")[:8]) or "timm.list_models() names all"
-            raise ValueError(f"backbone {name!r}: timm has no model of this name. Near: {near}.")
         self.name = name
-        self.net = net = _create(name, output_stride, pretrained, without_last, until_stride)
-        self.channels: tuple[int, ...] = tuple(_info(net).channels())
-        self.strides: tuple[int, ...] = tuple(_info(net).reduction())
+        self.net = net = _create(name, output_stride, pretrained, keep)
+        self.strides: tuple[int, ...] = tuple(info_of(net).reduction())
         self.output_stride = self.strides[-1]
+        self.multiple, self.channels = self._try_out()
         config: Any = net.pretrained_cfg
         self.mean: Sequence[float] = tuple(config.get("mean", (0.485, 0.456, 0.406)))
         self.std: Sequence[float] = tuple(config.get("std", (0.229, 0.224, 0.225)))
@@ -56,44 +72,139 @@ class Backbone(nn.Module):
         Returns:
             One (B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])) for each level.
         """
+        return self._levels(pixels, self.multiple)
+
+    def _levels(self, pixels: Tensor, multiple: int) -> list[Tensor]:
+        """The maps of images that are padded to a multiple, less the cells that see nothing but padding."""
+        height, width = pixels.shape[-2:]
+        if height % multiple or width % multiple:
+            pixels = F.pad(pixels, (0, -width % multiple, 0, -height % multiple))
         levels: list[Tensor] = self.net(pixels)
-        return levels
+        if getattr(self.net, "output_fmt", "NCHW") == "NHWC":
+            levels = [level.permute(0, 3, 1, 2) for level in levels]
+        if multiple == 1:
+            return levels
+        cells = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in self.strides]
+        return [level[..., :rows, :columns] for level, (rows, columns) in zip(levels, cells, strict=True)]
 
-
-def _create(name: str, output_stride: int, pretrained: bool, without_last: int, until_stride: int) -> nn.Module:
-    wanted: dict[str, Any] = {"features_only": True, "output_stride": output_stride}
-    try:
-        if without_last or until_stride:
-            strides = _info(timm.create_model(name, **wanted)).reduction()
-            deep = [level for level, stride in enumerate(strides) if until_stride and stride >= until_stride]
-            kept = min([len(strides) - without_last, *(level + 1 for level in deep[:1])])
-            wanted["out_indices"] = tuple(range(kept))
-        net: nn.Module = timm.create_model(name, pretrained=pretrained, **wanted)
-    except (TypeError, AssertionError, NotImplementedError, AttributeError) as error:
+    @torch.no_grad()
+    def _try_out(self) -> tuple[int, tuple[int, ...]]:
+        """What the sides of images have to be multiples of, and the channels of the levels: seen on a small image."""
+        was_training = self.net.training
+        self.net.eval()
+        height, width = (count * max(self.strides) + 1 for count in (2, 3))
+        pixels = torch.zeros(1, 3, height, width)
+        cells = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in self.strides]
+        why: Exception | None = None
+        for multiple in (1, *sorted({self.output_stride, _WHOLE_CELLS})):
+            try:
+                levels = self._levels(pixels, multiple)
+            except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+                why = error
+                continue
+            if [tuple(level.shape[-2:]) for level in levels] == cells:
+                self.net.train(was_training)
+                return multiple, tuple(int(level.shape[1]) for level in levels)
         raise ValueError(
-            f"backbone {name!r}: no feature maps at output stride {output_stride} ({error}). "
-            "Take 32, 16 or 8 where the network allows it, or another backbone."
-        ) from error
-    except Exception as error:
-        if not pretrained:
-            raise
-        raise ValueError(
-            f"backbone {name!r}: the pretrained weights could not be had ({type(error).__name__}: {error}). "
-            "On a machine without internet either train from scratch (pretrained=False) or load the weights once "
-            "on a connected machine and copy timm's cache folder (HF_HOME) here."
-        ) from error
-    found = int(_info(net).reduction()[-1])
-    if found != output_stride and not until_stride:
-        raise ValueError(
-            f"backbone {name!r}: asked for output stride {output_stride}, its last map has {found}. "
-            f"Set the stride to {found} or take a backbone that can be dilated (any ResNet)."
+            f"backbone {self.name!r}: expected feature maps of images of any size, whose cells lie side by side; it "
+            f"gives none ({why or 'its maps are smaller than image size / stride'}). Take another backbone: a ResNet, "
+            "a ConvNeXt, a ViT."
         )
-    return net
 
 
-def _info(net: nn.Module) -> Any:
-    """timm's table of a net's feature levels; timm has no types."""
-    return net.feature_info
+def without_last(count: int) -> Keep:
+    """Leave out the deepest levels.
+
+    Args:
+        count: how many.
+
+    Example:
+        >>> without_last(1)([2, 4, 8, 16, 32])
+        4
+    """
+
+    def keep(strides: Sequence[int]) -> int:
+        if count >= len(strides):
+            raise ValueError(
+                f"without_last: expected fewer than the backbone's {len(strides)} levels, got {count}. Leave out less."
+            )
+        return len(strides) - count
+
+    return keep
+
+
+def until_stride(stride: int) -> Keep:
+    """Leave out all levels behind the first one of this stride or coarser.
+
+    Args:
+        stride: image pixels per cell.
+
+    Example:
+        >>> until_stride(4)([2, 4, 8, 16, 32])
+        2
+    """
+
+    def keep(strides: Sequence[int]) -> int:
+        return next((level + 1 for level, found in enumerate(strides) if found >= stride), len(strides))
+
+    return keep
+
+
+def level_strides(name: str, output_stride: int) -> tuple[int, ...]:
+    """The strides of a backbone's levels: with the output stride that is wanted, or the ones that it has.
+
+    Args:
+        name: as for `Backbone`.
+        output_stride: that is wanted.
+
+    Raises:
+        ValueError: if there is no backbone of this name, or it gives no feature maps.
+
+    Example:
+        >>> level_strides("resnet18", 8), level_strides("vit_tiny_patch16_224", 8)
+        ((2, 4, 8, 8, 8), (16, 16, 16, 16))
+    """
+    # On the meta device a network has neither memory nor random numbers.
+    with torch.device("meta"):
+        try:
+            return Backbone(name, output_stride).strides
+        except StrideError as error:
+            return Backbone(name, error.found).strides
+
+
+def check_pretrained(name: str) -> None:
+    """Require that a backbone's published weights are in the cache, or can be asked for.
+
+    Args:
+        name: of a backbone.
+
+    Raises:
+        ValueError: if not; the message says which file to get.
+    """
+    if name in PAPER_BACKBONES:
+        raise ValueError(
+            f"backbone {name!r}: expected a file with its ImageNet weights, which are nowhere to be asked for, got "
+            "none. Name the file of the authors: --weights FILE (in Python: weights='FILE')."
+        )
+    find_pretrained(name)
+
+
+def _create(name: str, output_stride: int, pretrained: bool, keep: Keep | None) -> nn.Module:
+    """A network that gives feature maps, whole or its first levels."""
+    if name not in PAPER_BACKBONES:
+        if not timm.is_model(name):
+            near = [*get_close_matches(name, PAPER_BACKBONES), *timm.list_models(f"*{name[:6]}*")[:8]]
+            told = ", ".join(near) or "timm.list_models() names all"
+            raise ValueError(f"backbone {name!r}: timm has no model of this name. Near: {told}.")
+        return create_features(name, output_stride, pretrained=pretrained, keep=keep)
+    if pretrained:
+        check_pretrained(name)
+    build: Callable[..., nn.Module] = PAPER_BACKBONES[name]
+    if keep is None:
+        return build(output_stride=output_stride)
+    with torch.device("meta"):
+        strides = info_of(build(output_stride=output_stride)).reduction()
+    return build(output_stride=output_stride, levels=keep(strides))
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
@@ -104,21 +215,23 @@ def freeze_batch_norm(module: nn.Module) -> None:
 
 
 def frozen_parameters(backbone: Backbone, levels: int) -> list[nn.Parameter]:
-    """The parameters that only the first feature levels use; for freezing the early layers.
+    """The parameters that the first feature levels depend on; for freezing the early layers.
 
     Args:
         backbone: the network.
         levels: how many of its levels to freeze; 0 freezes nothing.
     """
-    chosen: list[nn.Parameter] = []
     if levels <= 0:
-        return chosen
-    wanted = _info(backbone.net).info[levels - 1]["module"]
-    for name, child in backbone.net.named_children():
-        chosen += list(child.parameters())
-        if name == str(wanted).replace(".", "_"):
-            break
-    return chosen
+        return []
+    parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    side = 2 * max(backbone.strides)
+    was_training = backbone.training
+    backbone.eval()
+    with torch.enable_grad():
+        maps = backbone(parameters[0].new_zeros(1, 3, side, side))[:levels]
+        slopes = torch.autograd.grad([level.sum() for level in maps], parameters, allow_unused=True)
+    backbone.train(was_training)
+    return [parameter for parameter, slope in zip(parameters, slopes, strict=True) if slope is not None]
 
 
 def to_channels_last(module: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ from tag2mask.data.dataset import unreadable, without
 from tag2mask.data.settings import plain, settings_from
 from tag2mask.data.store import RunFolder
 from tag2mask.ops.crf import CrfSettings
+from tag2mask.pipelines.backbones import check_backbones
 from tag2mask.pipelines.values import fit_value
 from tag2mask.progress import progress_bar
 from tag2mask.stages.choosing import MaskJudge
@@ -141,10 +142,12 @@ def run_affinitynet(
         The run folder: ``.masks``, ``.predictions``, ``.seeds``, ``.cams`` ...
 
     Raises:
-        ValueError: for an empty set, a set without any tag, unreadable images if strict, or settings that do not fit.
+        ValueError: for an empty set, a set without any tag, unreadable images if strict, settings that do not fit,
+            or weights to start from that can not be had or do not fit.
     """
     settings = settings or AffinityNetSettings()
     runtime = runtime or Runtime()
+    check_backbones(run, settings)
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     data = prepare(data, run, settings, runtime, strict=strict, **facts)
 

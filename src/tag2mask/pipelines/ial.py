@@ -12,12 +12,22 @@ from tag2mask.data.settings import plain
 from tag2mask.data.store import STAGES, RunFolder
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.superpixels import SuperpixelSettings
-from tag2mask.pipelines.affinitynet import AffinityNetSettings, make_start, prepare, typical_side, versions
+from tag2mask.pipelines.affinitynet import (
+    AffinityNetSettings,
+    make_start,
+    prepare,
+    settings_of,
+    typical_side,
+    versions,
+)
+from tag2mask.pipelines.backbones import check_backbones
+from tag2mask.stages.choosing import MaskJudge
 from tag2mask.stages.em_estimate import estimate_unary, refine_masks
 from tag2mask.stages.em_learn import learn_unary
 from tag2mask.stages.em_mine import MineSettings, mine_regions
 from tag2mask.stages.em_pairwise import PairwiseSettings, learn_pairwise
 from tag2mask.stages.em_superpixels import SUPERPIXELS, make_superpixels
+from tag2mask.stages.s1_classify import load_classifier
 from tag2mask.stages.s6_segment import SegmentSettings
 from tag2mask.training import Runtime
 
@@ -45,6 +55,8 @@ class RoundSettings:
         soft: rounds from the second on learn the probabilities alpha_p instead of their labels.
         sharpen: these labels are those of alpha_p after a dense CRF, whose edges are those of the image (not
             published); what is learned softly is not sharpened.
+        judged: the odds of the background in sharpened masks are chosen image by image, as the walk's alpha is (not
+            published).
         continued: networks go on from the weights of the round before, instead of from the start (not published).
     """
 
@@ -52,6 +64,7 @@ class RoundSettings:
     count: int = 5
     soft: bool = False
     sharpen: bool = True
+    judged: bool = True
     continued: bool = True
 
     def __post_init__(self) -> None:
@@ -83,9 +96,9 @@ class IALSettings:
     def paper(cls) -> IALSettings:
         """What is published: five rounds from the seeds, the 80 % rule, the published propagation network."""
         return cls(
-            rounds=RoundSettings(sharpen=False),
+            rounds=RoundSettings(sharpen=False, judged=False),
             unary=SegmentSettings.paper(),
-            mine=MineSettings(sharpen=False),
+            mine=MineSettings(sharpen=False, max_side=0),
             pairwise=PairwiseSettings.paper(),
         )
 
@@ -157,31 +170,42 @@ def run_ial(
 
     Raises:
         ValueError: for a start without seeds (or masks), another seed or precision in the start's own folder, a round
-            of which a file is missing, and as `run_affinitynet`.
+            of which a file is missing, weights to start from that can not be had, and as `run_affinitynet`.
     """
     settings = settings or IALSettings()
     if start is None:
         runtime, first = runtime or Runtime(), first or AffinityNetSettings()
+        masks = settings.rounds.start == "masks"
+        check_backbones(run, first, only=("classify", "affinity") if masks else ("classify",))
+        check_backbones(run, settings)
         run = run if isinstance(run, RunFolder) else RunFolder(run)
         data = prepare(data, run, first, runtime, strict=strict, **facts)
-        make_start(data, run, first, runtime, masks=settings.rounds.start == "masks")
+        make_start(data, run, first, runtime, masks=masks)
         start = run
     else:
         start = start if isinstance(start, RunFolder) else RunFolder.existing(start)
         runtime = runtime or runtime_of(start)
         _check_start(start, settings.rounds)
+        check_backbones(run, settings)
         data, run = _adopt(data, run, start, runtime, **facts)
     run.write_record(ial=plain(settings))
     make_superpixels(data, run, settings.superpixels)
+    judge = _judge(data, start, settings, runtime)
     before: RoundNetworks | None = None
     for number in range(1, settings.rounds.count + 1):
-        made = run_round(data, Round(run, number, start), settings, before, runtime=runtime)
+        made = run_round(data, Round(run, number, start), settings, before, judge=judge, runtime=runtime)
         before = made if settings.rounds.continued else None
     return run
 
 
 def run_round(
-    data: TagDataset, this: Round, settings: IALSettings, before: RoundNetworks | None, *, runtime: Runtime
+    data: TagDataset,
+    this: Round,
+    settings: IALSettings,
+    before: RoundNetworks | None,
+    *,
+    judge: MaskJudge | None,
+    runtime: Runtime,
 ) -> RoundNetworks:
     """One EM round: learn unary, estimate alpha_u, mine, learn pairwise, alpha_p = G alpha_u.
 
@@ -190,6 +214,7 @@ def run_round(
         this: the round.
         settings: of the rounds.
         before: the networks of the round before, to go on from; None: start as the settings say.
+        judge: of the masks that teach the next round, if they are judged.
         runtime: where.
 
     Returns:
@@ -230,6 +255,7 @@ def run_round(
         settings=settings.unary,
         how=settings.pairwise,
         crf=settings.crf if settings.rounds.sharpen else None,
+        judge=judge,
         runtime=runtime,
     )
     return RoundNetworks(unary, pairwise)
@@ -243,6 +269,14 @@ def _teacher(this: Round, rounds: RoundSettings) -> tuple[LabelSource | Artefact
     last = Round(this.run, this.number - 1, this.start)
     hard = last.sharpened if rounds.sharpen else last.masks
     return last.refined_soft if rounds.soft else hard, f"{last.folder}/{REFINE}"
+
+
+def _judge(data: TagDataset, start: RunFolder, settings: IALSettings, runtime: Runtime) -> MaskJudge | None:
+    """The start's classifier as the judge of masks, if the settings want one."""
+    if not (settings.rounds.sharpen and settings.rounds.judged):
+        return None
+    classifier = load_classifier(start, len(data.class_names), settings_of(start).classify, runtime)
+    return MaskJudge(classifier, settings.crf, runtime, settings.pairwise.max_side)
 
 
 def runtime_of(run: RunFolder) -> Runtime:

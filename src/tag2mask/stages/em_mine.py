@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from tag2mask.checks import check_choice, check_number
 from tag2mask.data.artefacts import write_labels
 from tag2mask.data.rounds import ESTIMATE, MINE
+from tag2mask.data.settings import weights_file
 from tag2mask.data.tally import Tally
 from tag2mask.data.transforms import limit_long_side
 from tag2mask.nets.backbones import to_channels_last
@@ -20,8 +21,8 @@ from tag2mask.ops.superpixels import join_regions
 from tag2mask.parallel import map_images
 from tag2mask.progress import track
 from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
-from tag2mask.stages.em_estimate import sharpened_labels
 from tag2mask.stages.em_regions import RegionBatch, RegionViews, collate_regions
+from tag2mask.stages.em_sharpen import sharpened_labels
 from tag2mask.stages.em_superpixels import SUPERPIXELS, regions_of
 from tag2mask.stages.views import check_views, crop_side, whole_view
 from tag2mask.stages.weights import starting_backbone
@@ -47,6 +48,7 @@ class MineSettings(Schedule):
     Args:
         backbone: any timm name.
         start_from: weights to begin with: ``imagenet``, or those of the ``classifier``.
+        weights: a file with what ``imagenet`` stands for; without it, timm\'s weights.
         output_stride: of the backbone.
         share: a superpixel of which at least this share of the pixels has one label is a sample of it (paper: 0.8).
         threshold: a sample is kept if the classifier gives its label at least this probability.
@@ -67,6 +69,7 @@ class MineSettings(Schedule):
     new_factor: float = 10.0
     backbone: str = "resnet50"
     start_from: Literal["classifier", "imagenet"] = "imagenet"
+    weights: str = weights_file()
     output_stride: int = 16
     share: float = 0.8
     threshold: float = 0.7
@@ -227,7 +230,9 @@ def _train(
 def _build(settings: MineSettings, classes: int, start: RunFolder | None, runtime: Runtime, title: str) -> RegionNet:
     """The region classifier with the weights that its training starts from; random ones without a run."""
     with runtime.seeded(title, "weights"):
-        backbone = starting_backbone(settings, start, title, until_stride=0 if settings.context else FINE_STRIDE)
+        backbone = starting_backbone(
+            settings, start, title, until_stride=0 if settings.context else FINE_STRIDE, weights=settings.weights
+        )
         net = RegionNet(backbone, classes, settings.hidden, settings.dropout)
     to_channels_last(net)
     return net

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_choice, check_number, check_shape
 from tag2mask.data.rounds import PAIRWISE
+from tag2mask.data.settings import weights_file
 from tag2mask.data.stage_folder import clear_stage
 from tag2mask.data.transforms import cut_window
 from tag2mask.nets.backbones import to_channels_last
@@ -42,6 +43,7 @@ class PairwiseSettings(Schedule):
     Args:
         backbone: of the guidance network; any timm name.
         start_from: weights to begin with: ``imagenet``, those of the ``classifier``, or ``scratch``.
+        weights: a file with what ``imagenet`` stands for; without it, timm\'s weights.
         output_stride: of the backbone.
         stride: image pixels per cell of the maps that are spread (published: 2).
         width: channels of the guidance network's decoder.
@@ -66,6 +68,7 @@ class PairwiseSettings(Schedule):
     new_factor: float = 10.0
     backbone: str = "resnet50"
     start_from: Literal["classifier", "imagenet", "scratch"] = "imagenet"
+    weights: str = weights_file()
     output_stride: int = 16
     stride: int = 4
     width: int = 128
@@ -213,7 +216,7 @@ def build_pairwise(
     """
     with runtime.seeded(PAIRWISE, "weights"):
         net = PairwiseNetwork(
-            starting_backbone(settings, start, PAIRWISE),
+            starting_backbone(settings, start, PAIRWISE, weights=settings.weights),
             stride=settings.stride,
             width=settings.width,
             merge=settings.merge,

@@ -10,13 +10,16 @@ import torch
 from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
+from tag2mask.data.settings import weights_file
 from tag2mask.data.transforms import limit_long_side
-from tag2mask.nets.backbones import Backbone, to_channels_last
+from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.classifier import CamClassifier
+from tag2mask.nets.paper_backbones import PaperBackbone, freeze_first_stages
 from tag2mask.ops.losses import tag_loss
 from tag2mask.ops.ranking import mean_average_precision
 from tag2mask.records import TaggedBatch
 from tag2mask.stages.views import check_views, crop_side, random_view, whole_view
+from tag2mask.stages.weights import loaded_backbone
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from tag2mask.data.dataset import TagDataset
     from tag2mask.data.store import RunFolder
+    from tag2mask.nets.backbones import Backbone
 
 STAGE = "01_classify"
 
@@ -33,8 +37,9 @@ class ClassifySettings(Schedule):
     """How the multi-label classifier is trained.
 
     Args:
-        backbone: any timm name.
+        backbone: any timm name, or ``resnet38`` or ``vgg16_dilated`` (authors).
         pretrained: start from timm's ImageNet weights.
+        weights: a file to start from instead: safetensors or a state dictionary.
         output_stride: of the backbone (paper: 8).
         dropout: in front of the linear layer (authors' code: 0.5).
         long_side: smallest and largest long side of a training view in pixels (authors: 256 to 512).
@@ -49,6 +54,7 @@ class ClassifySettings(Schedule):
     bias_factor: float = 2.0
     backbone: str = "resnet50"
     pretrained: bool = True
+    weights: str = weights_file()
     output_stride: int = 16
     dropout: float = 0.5
     long_side: tuple[int, int] = (256, 512)
@@ -117,9 +123,28 @@ def collate_tagged(items: list[tuple[str, Tensor, Tensor]]) -> TaggedBatch:
 def build_classifier(settings: ClassifySettings, num_classes: int, runtime: Runtime) -> CamClassifier:
     """An untrained classifier; its random weights follow from the seed."""
     with runtime.seeded(STAGE, "weights"):
-        backbone = Backbone(settings.backbone, settings.output_stride, settings.pretrained)
+        backbone = loaded_backbone(
+            settings.backbone, settings.output_stride, weights=settings.weights, pretrained=settings.pretrained
+        )
         net = CamClassifier(backbone, num_classes, settings.dropout)
     to_channels_last(net)
+    return net
+
+
+def load_classifier(run: RunFolder, num_classes: int, settings: ClassifySettings, runtime: Runtime) -> CamClassifier:
+    """The classifier that a run trained.
+
+    Args:
+        run: with the weights.
+        num_classes: C.
+        settings: how it was trained.
+        runtime: of the run.
+
+    Raises:
+        ValueError: if the weights are missing or damaged.
+    """
+    net = build_classifier(replace(settings, pretrained=False, weights=""), num_classes, runtime)
+    net.load_state_dict(run.weights(STAGE))
     return net
 
 
@@ -139,10 +164,10 @@ def train_classifier(
     """
     stage = run.open_stage(STAGE, settings)
     if stage.finished:
-        net = build_classifier(replace(settings, pretrained=False), len(data.class_names), runtime)
-        net.load_state_dict(stage.load_weights())
-        return net
+        return load_classifier(run, len(data.class_names), settings, runtime)
     net = build_classifier(settings, len(data.class_names), runtime)
+    if settings.weights and isinstance(net.backbone.net, PaperBackbone):
+        freeze_first_stages(net.backbone.net)
     views = TaggedViews(data, settings, net.backbone, runtime)
     batches, steps = epoch_batches(views, collate_tagged, settings, runtime, STAGE)
 

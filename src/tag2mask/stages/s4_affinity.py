@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset
 
 from tag2mask.checks import check_choice, check_number
+from tag2mask.data.settings import weights_file
 from tag2mask.data.transforms import cut_window, fit_long_side, padded_view, random_window
 from tag2mask.nets.affinity_net import AffinityNet
 from tag2mask.nets.backbones import frozen_parameters, to_channels_last
@@ -19,7 +20,7 @@ from tag2mask.ops.losses import pair_loss
 from tag2mask.ops.seeds import seed_labels
 from tag2mask.records import IGNORE, LabelledBatch
 from tag2mask.stages.views import check_jitter
-from tag2mask.stages.weights import starting_backbone
+from tag2mask.stages.weights import check_stride, starting_backbone
 from tag2mask.training import Runtime, Schedule, epoch_batches, fit
 
 if TYPE_CHECKING:
@@ -38,15 +39,18 @@ class AffinitySettings(Schedule):
     """How AffinityNet is trained, and at which resolution it and the walk work.
 
     Args:
-        backbone: any timm name.
+        backbone: any timm name, or ``resnet38`` or ``vgg16_dilated`` (authors).
         start_from: weights to begin with: ``imagenet`` (paper) or those of the ``classifier``, which must then
             have the same backbone.
+        weights: a file with what ``imagenet`` stands for; without it, timm's weights.
         output_stride: image pixels per cell (paper: 8).
         cells: cells along an image's longer side; images are enlarged (or shrunk) until they have as many, 0
             keeps their size. A typical object spans a fifth to a quarter of a photograph, so 40 makes it at
             least 8 cells wide; a 500-pixel photograph at stride 8 has 62. With fewer cells an object is hardly
             larger than the reach of its pairs, and the walk leaks.
         radius: pairs are closer than this, in cells (paper: 5).
+        border_pairs: every pair that lies inside the map takes part, in training and walk (paper); otherwise those are
+            left out that begin less than the radius away from the left, right or bottom border (authors' code).
         crop: cells along the side of a training view (authors: 448 / 8 = 56).
         without_last: how many of the backbone's deepest levels to leave out (paper: 0). At stride 8 the last level
             of a ResNet takes three quarters of the time.
@@ -61,9 +65,11 @@ class AffinitySettings(Schedule):
     bias_factor: float = 2.0
     backbone: str = "resnet50"
     start_from: Literal["classifier", "imagenet"] = "imagenet"
+    weights: str = weights_file()
     output_stride: int = 8
     cells: int = 62
     radius: int = 5
+    border_pairs: bool = True
     crop: int = 56
     without_last: int = 0
     frozen_levels: int = 2
@@ -172,8 +178,11 @@ def build_affinity_net(settings: AffinitySettings, run: RunFolder | None, runtim
     Raises:
         ValueError: if it shall start from a classifier with another backbone.
     """
+    left_out = settings.without_last
     with runtime.seeded(STAGE, "weights"):
-        net = AffinityNet(starting_backbone(settings, run, STAGE, without_last=settings.without_last))
+        backbone = starting_backbone(settings, run, STAGE, weights=settings.weights, without_last=left_out)
+        check_stride(backbone, settings.output_stride, left_out)
+        net = AffinityNet(backbone)
     to_channels_last(net)
     return net
 
@@ -212,7 +221,7 @@ def train_affinity(
 
     def loss(model: nn.Module, batch: LabelledBatch) -> dict[str, Tensor]:
         features = model(batch.pixels.to(runtime.device, memory_format=torch.channels_last))
-        targets = pair_targets(batch.labels.to(runtime.device), offsets)
+        targets = pair_targets(batch.labels.to(runtime.device), offsets, border_pairs=settings.border_pairs)
         return pair_loss(pair_affinity(features, offsets), targets)
 
     fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=stage)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tag2mask.data.artefacts import write_labels, write_unit
 from tag2mask.data.tally import Tally
 from tag2mask.data.transforms import size_of
-from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity
+from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity, without_border_pairs
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.random_walk import random_walk
 from tag2mask.ops.seeds import labels_of_scores
@@ -105,6 +105,13 @@ def image_affinity(image: TaggedImage, net: AffinityNet, settings: AffinitySetti
     return PixelAffinity(offsets, pair_affinity(features, offsets)[0].cpu(), net.stride)
 
 
+def walked_pairs(affinity: PixelAffinity, settings: AffinitySettings) -> PixelAffinity:
+    """The pairs that scores walk along: those that the net was trained on, see `AffinitySettings.border_pairs`."""
+    if settings.border_pairs:
+        return affinity
+    return replace(affinity, values=without_border_pairs(affinity.values, affinity.offsets))
+
+
 def cell_maps(cams: Cams, grid: tuple[int, int]) -> Tensor:
     """Maps averaged over the cells of the affinity map: (K, h, w) float32."""
     return F.interpolate(cams.scores[None], grid, mode="area")[0]
@@ -195,15 +202,19 @@ def walk_masks(
         with turns, runtime.inference(net):
             return image_affinity(image, net, affinity, runtime)
 
-    walk, evidence = _walk(data, cams, stage, settings, affinity_of=affinity_of, judge=judge)
+    def pairs_of(image: TaggedImage) -> PixelAffinity:
+        return walked_pairs(affinity_of(image), affinity)
+
+    walk, evidence = _walk(data, cams, stage, settings, affinity_of=pairs_of, judge=judge)
     tally = Tally(stage)
 
     def work(name: str) -> None:
         image = data[name]
         learned = affinity_of(image)
-        own = replace(walk, alpha=image_alpha(image, cams[name], learned, walk, judge))
+        pairs = walked_pairs(learned, affinity)
+        own = replace(walk, alpha=image_alpha(image, cams[name], pairs, walk, judge))
         tally.add(name, {"alpha": own.alpha})
-        before, mask = image_mask(image, cams[name], learned, own, max_side=settings.max_side, crf=crf)
+        before, mask = image_mask(image, cams[name], pairs, own, max_side=settings.max_side, crf=crf)
         boundaries = boundary_strength(learned.values, learned.offsets)
         write_unit(stage.file(f"boundaries/{image.name}", ".png"), boundaries)
         write_labels(stage.file(f"walk/{image.name}", ".png"), before, classes)

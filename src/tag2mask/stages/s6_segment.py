@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_choice, check_number
 from tag2mask.data.artefacts import write_labels, write_unit
+from tag2mask.data.settings import weights_file
 from tag2mask.data.transforms import cut_window, limit_long_side, size_of
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.segmenter import Segmenter
@@ -38,8 +39,9 @@ class SegmentSettings(Schedule):
     """How the segmentation network is trained on the pseudo masks.
 
     Args:
-        backbone: any timm name.
+        backbone: any timm name, or ``resnet38`` or ``vgg16_dilated`` (AffinityNet's authors).
         start_from: ``imagenet``, the run's ``classifier`` (which must have the same backbone), or ``scratch``.
+        weights: a file with what ``imagenet`` stands for; without it, timm's weights.
         output_stride: 16 or 8.
         width: channels of the pyramid and the decoder.
         rates: dilations of the pyramid, in cells.
@@ -57,6 +59,7 @@ class SegmentSettings(Schedule):
     new_factor: float = 10.0
     backbone: str = "resnet50"
     start_from: Literal["classifier", "imagenet", "scratch"] = "imagenet"
+    weights: str = weights_file()
     output_stride: int = 16
     width: int = 256
     rates: tuple[int, ...] = (6, 12, 18)
@@ -78,8 +81,8 @@ class SegmentSettings(Schedule):
 
     @classmethod
     def paper(cls) -> SegmentSettings:
-        """The paper leaves the network open; this is DeepLab's recipe at stride 8."""
-        return cls(output_stride=8, max_side=0)
+        """The paper leaves the network open; this is DeepLab's recipe at stride 8, where its dilations double."""
+        return cls(output_stride=8, rates=(12, 24, 36), max_side=0)
 
     @classmethod
     def quick(cls, image_side: int = 320, images: int = 400) -> SegmentSettings:
@@ -145,7 +148,8 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
 def build_segmenter(settings: SegmentSettings, num_classes: int, run: RunFolder | None, runtime: Runtime) -> Segmenter:
     """The segmenter with the weights that its training starts from; random ones without a run."""
     with runtime.seeded(STAGE, "weights"):
-        net = Segmenter(starting_backbone(settings, run, STAGE), num_classes, settings.width, settings.rates)
+        backbone = starting_backbone(settings, run, STAGE, weights=settings.weights)
+        net = Segmenter(backbone, num_classes, settings.width, settings.rates)
     to_channels_last(net)
     return net
 
