@@ -85,4 +85,5 @@ def test_presets():
     assert (paper.new_factor, paper.bias_factor, paper.dropout, paper.output_stride) == (10, 2, 0.5, 8)
     few, many = ClassifySettings.quick(images=50), ClassifySettings.quick(images=5000)
     assert few.epochs > many.epochs
+    assert (ClassifySettings.quick(144).dropout, ClassifySettings.quick(320).dropout) == (0, 0.5)
     assert [crop_side(side) for side in (48, 144, 320)] == [64, 112, 240]

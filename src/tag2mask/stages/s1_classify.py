@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 STAGE = "01_classify"
 
+SMALL_SIDE = 200
+"""Images with a shorter long side than this are small."""
+
 
 @dataclass(frozen=True)
 class ClassifySettings(Schedule):
@@ -91,8 +94,9 @@ class ClassifySettings(Schedule):
             backbone="resnet18",
             pretrained=False,
             output_stride=16,
-            # From scratch, dropout of the features only keeps the net longer at calling everything absent.
-            dropout=0.0,
+            # From scratch on small images, dropout only keeps the net longer at calling everything absent; on
+            # photographs, of which the features hold more, maps without it are a point worse.
+            dropout=0.0 if image_side < SMALL_SIDE else 0.5,
             long_side=(round(image_side * 0.7), round(image_side * 1.1)),
             crop=crop_side(image_side),
         )
