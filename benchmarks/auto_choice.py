@@ -28,7 +28,8 @@ from tag2mask.ops.random_walk import random_walks
 from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.parallel import map_images
 from tag2mask.pipelines.affinitynet import settings_of
-from tag2mask.stages.choosing import MaskJudge, choose_image_alpha, choose_walk
+from tag2mask.stages.choosing import choose_image_alpha, choose_walk
+from tag2mask.stages.judging import MaskJudge
 from tag2mask.stages.s1_classify import train_classifier
 from tag2mask.stages.s3_seed import image_for_crf, make_seeds, resize_labels
 from tag2mask.stages.s4_affinity import train_affinity

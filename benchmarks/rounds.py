@@ -29,8 +29,8 @@ from tag2mask.ops.cam import normalise_maps
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.pipelines.ial import RoundSettings
 from tag2mask.records import Cams
-from tag2mask.stages.choosing import MaskJudge
 from tag2mask.stages.em_estimate import soft_mask
+from tag2mask.stages.judging import MaskJudge
 from tag2mask.stages.s1_classify import train_classifier
 from tag2mask.stages.s3_seed import make_seeds
 from tag2mask.stages.s4_affinity import train_affinity

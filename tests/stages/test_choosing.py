@@ -11,7 +11,6 @@ from tag2mask.records import Cams, PixelAffinity, SoftMask, TaggedImage
 from tag2mask.stages.choosing import (
     ALPHAS,
     ODDS,
-    MaskJudge,
     _decide,
     choose_alpha,
     choose_image_odds,
@@ -19,6 +18,7 @@ from tag2mask.stages.choosing import (
     choose_walk,
     sample_names,
 )
+from tag2mask.stages.judging import MaskJudge
 from tag2mask.training import Runtime
 
 PLAIN = CrfSettings(gaussian_weight=0, bilateral_weight=0, iterations=0)

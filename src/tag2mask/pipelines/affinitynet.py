@@ -18,7 +18,7 @@ from tag2mask.ops.crf import CrfSettings
 from tag2mask.pipelines.backbones import check_backbones
 from tag2mask.pipelines.values import fit_value
 from tag2mask.progress import progress_bar
-from tag2mask.stages.choosing import MaskJudge
+from tag2mask.stages.judging import MaskJudge
 from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, make_cams
 from tag2mask.stages.s3_seed import SeedSettings, make_seeds

@@ -21,12 +21,12 @@ from tag2mask.pipelines.affinitynet import (
     versions,
 )
 from tag2mask.pipelines.backbones import check_backbones
-from tag2mask.stages.choosing import MaskJudge
 from tag2mask.stages.em_estimate import estimate_unary, refine_masks
 from tag2mask.stages.em_learn import learn_unary
 from tag2mask.stages.em_mine import MineSettings, mine_regions
 from tag2mask.stages.em_pairwise import PairwiseSettings, learn_pairwise
 from tag2mask.stages.em_superpixels import SUPERPIXELS, make_superpixels
+from tag2mask.stages.judging import MaskJudge
 from tag2mask.stages.s1_classify import load_classifier
 from tag2mask.stages.s6_segment import SegmentSettings
 from tag2mask.training import Runtime

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import TaggedImage
-    from tag2mask.stages.choosing import MaskJudge
     from tag2mask.stages.em_pairwise import PairwiseSettings
+    from tag2mask.stages.judging import MaskJudge
     from tag2mask.stages.s6_segment import SegmentSettings
     from tag2mask.training import Runtime
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tag2mask.data.stage_folder import StageFolder
     from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import SoftMask, TaggedImage
-    from tag2mask.stages.choosing import MaskJudge
+    from tag2mask.stages.judging import MaskJudge
 
 
 def sharpened_labels(image: TaggedImage, soft: SoftMask, max_side: int, crf: CrfSettings, odds: float = 1.0) -> Tensor:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tag2mask.data.stage_folder import StageFolder
     from tag2mask.data.store import Artefacts, RunFolder
     from tag2mask.records import Cams, TaggedImage
-    from tag2mask.stages.choosing import MaskJudge
+    from tag2mask.stages.judging import MaskJudge
 
 STAGE = "03_seed"
 

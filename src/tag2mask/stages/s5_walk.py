@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tag2mask.nets.affinity_net import AffinityNet
     from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import TaggedImage
-    from tag2mask.stages.choosing import MaskJudge
+    from tag2mask.stages.judging import MaskJudge
     from tag2mask.training import Runtime
 
 STAGE = "05_walk"
