@@ -205,12 +205,13 @@ def test_exponents_and_walk_are_chosen_from_the_images_and_kept(scenes, tmp_path
     run = tiny_run(scenes, out, automatic)
     seeds, walk = run.chosen("03_seed"), run.chosen("05_walk")
     assert 0 < seeds["alpha_object"] < seeds["alpha_background"]
-    assert walk.keys() == {"alpha", "beta", "steps"}
-    assert all(value > 0 for value in walk.values())
+    assert walk.keys() == {"alpha", "alphas", "beta", "steps"}
+    assert all(walk[name] > 0 for name in ("alpha", "beta", "steps"))
     for stage in ("03_seed", "05_walk"):
         assert run.stage_summaries()[stage]["evidence"]["rows"]
-    # The chosen values, given as fixed ones, make the same masks.
-    fixed = replace(tiny, seed=replace(tiny.seed, **seeds), walk=replace(tiny.walk, **walk))
+    # The chosen values, given as fixed ones, make the same masks; alphas of the walk are each image's own.
+    known = {"alpha": "auto", "beta": walk["beta"], "steps": walk["steps"]}
+    fixed = replace(tiny, seed=replace(tiny.seed, **seeds), walk=replace(tiny.walk, **known))
     again = tiny_run(scenes, tmp_path / "fixed", fixed)
     assert files_of(again.path) == files_of(run.path)
 
