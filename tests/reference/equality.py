@@ -19,9 +19,6 @@ DOUBLE = 1e-12
 SINGLE = 1e-6
 """A few steps in float32, which carries 7 digits, against float64."""
 
-NEAR_ONE = 2e-4
-"""log(1 + 1e-5 - W) in float32 for W = 1: of the 1e-5 only three digits are left, but the logarithm is -11.5."""
-
 LONG = 256 * 2.0**-23
 """The 256 steps of a walk in float32 (3.1e-5): each may round by 2**-23."""
 

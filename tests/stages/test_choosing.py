@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
@@ -158,7 +159,28 @@ def test_the_choice_is_the_same_every_time():
 def test_of_candidates_that_are_as_good_the_one_that_covers_least_is_chosen():
     found = np.array([[0.5, 0.5, 0.3], [0.5, 0.5, 0.1], [0.5, 0.5, 0.2], [0.1, 0.1, 0.05]])
     words = [[letter] for letter in "abcd"]
-    assert _decide("", ["x"], words, found, [1.0, 0.985, 0.99, 0.5])[0] == 1
-    chosen, evidence = _decide("", ["x"], words, found, [1.0, 0.97, 0.99, 0.5])
+    assert _decide("", ["x"], words, found, np.array([1.0, 0.985, 0.99, 0.5]))[0] == 1
+    chosen, evidence = _decide("", ["x"], words, found, np.array([1.0, 0.97, 0.99, 0.5]))
     assert chosen == 2
     assert [row[-1] for row in evidence["rows"]] == ["", "", "chosen", ""]
+
+
+def test_beta_is_the_one_at_which_images_do_best_at_their_own_alphas():
+    # With the second beta no alpha suits both images, but each has one that is better than any of the first beta's.
+    numbers = {
+        "s0": [[0.6, 1, 0], [0.6, 1, 0], [1.0, 1, 0], [0.1, 1, 0]],
+        "s1": [[0.6, 1, 0], [0.6, 1, 0], [0.1, 1, 0], [1.0, 1, 0]],
+    }
+    names = [name for name in Squares().names if bool(Squares().tags(name).any())]
+    offsets = half_disc_offsets(2)
+    affinity = PixelAffinity(offsets, torch.ones(len(offsets), *SIZE), 1)
+
+    def told(image, scores):
+        assert len(scores) == 4
+        return np.array(numbers["s0" if names.index(image.name) % 2 else "s1"])
+
+    walks = {"alphas": (4.0, 16.0), "betas": (8.0, 16.0), "steps": (4,)}
+    choice = choose_walk(Squares(), lambda name: (torch.ones(1, *SIZE), affinity), told, **walks)
+    assert choice.values["beta"] == 16.0
+    assert choice.score == pytest.approx(1.0)
+    assert choice.judged == ((0.55, 1.0, 0.0), (0.55, 1.0, 0.0))

@@ -46,7 +46,8 @@ def pair_loss(affinity: Tensor, targets: PairTargets) -> dict[str, Tensor]:
     """
     check_shape("targets", targets.different, "B P h w", **check_shape("affinity", affinity, "B P h w"))
     agree = -torch.log(affinity + _LOG_FLOOR)
-    differ = -torch.log(1 + _LOG_FLOOR - affinity)
+    # 1 - W first: it is exact near W = 1, where 1.00001 - W is not.
+    differ = -torch.log((1 - affinity) + _LOG_FLOOR)
     return {
         "same_background": _mean_over(agree, targets.same_background) / 4,
         "same_object": _mean_over(agree, targets.same_object) / 4,

@@ -13,10 +13,11 @@ the root of the evidence is taken: walked masks hold the telling part anyway, an
 slowly with ever larger ones. Candidates within 2 % of the largest product are as good; of these the one that covers
 least wins, since of two masks that do the same the smaller one is right.
 
-One alpha does not suit all images: maps of some are broader than of others. So in the end every image gets its own,
-at the common beta and t: its three numbers are averaged with those of all images, since those of a single one are
-unsure, and the largest product wins. The same is done with the masks of IAL's rounds, whose networks give the odds of
-the background. ``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
+One alpha does not suit all images: maps of some are broader than of others. So every image gets its own: its three
+numbers are averaged with those of all images, since those of a single one are unsure, and the largest product wins.
+beta and t, which all images have in common, are compared by the mean of the images' products, each at its own alpha.
+The same is done with the masks of IAL's rounds, whose networks give the odds of the background.
+``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def choose_alpha(data: TagDataset, cams: Mapping[str, Cams], judge: MaskJudge) -
     scores = _product(found)
     words = [[f"{alpha:g}"] for alpha in ALPHAS]
     chosen, evidence = _decide(f"Seeds: CAM + CRF on {len(names)} images", ["alpha"], words, found, scores)
-    return Choice({"alpha": ALPHAS[chosen]}, scores[chosen], evidence, _numbers(found))
+    return Choice({"alpha": ALPHAS[chosen]}, float(scores[chosen]), evidence, _numbers(found))
 
 
 def choose_walk(
@@ -124,7 +125,7 @@ def choose_walk(
     betas: Sequence[float] = BETAS,
     steps: Sequence[int] = STEPS,
 ) -> Choice:
-    """The alpha, beta and t at which walked and CRF-refined maps are judged best.
+    """The beta and t at which walked and CRF-refined maps are judged best, each image at its own alpha.
 
     Args:
         data: images.
@@ -135,10 +136,9 @@ def choose_walk(
         steps: candidates, ascending.
 
     Returns:
-        With the values ``alpha``, ``beta`` and ``steps``.
+        With the values ``alpha`` (the best one for all images alike), ``beta`` and ``steps``.
     """
     names = sample_names(data)
-    candidates = [(beta, step, alpha) for beta in betas for step in steps for alpha in alphas]
 
     def judged(name: str) -> np.ndarray:
         maps, affinity = maps_of(name)
@@ -147,15 +147,19 @@ def choose_walk(
         walked = [each for beta in betas for _, each in random_walks(start, affinity, beta=beta, steps=steps)]
         return judge(data[name], [scores for each in walked for scores in _with_each_background(each, len(maps))])
 
-    found = np.mean(map_images(judged, names, "choosing alpha, beta and t"), axis=0)
-    words = [[f"{beta:g}", str(step), f"{alpha:g}"] for beta, step, alpha in candidates]
-    scores = _product(found, _SATURATION)
-    title = f"Walk: walk + CRF on {len(names)} images"
-    chosen, evidence = _decide(title, ["beta", "t", "alpha"], words, found, scores)
-    beta, step, alpha = candidates[chosen]
-    first = chosen - chosen % len(alphas)
-    of_alphas = _numbers(found[first : first + len(alphas)])
-    return Choice({"alpha": alpha, "beta": beta, "steps": step}, scores[chosen], evidence, of_alphas)
+    found = np.stack(map_images(judged, names, "choosing alpha, beta and t"))
+    grids = found.reshape(len(names), -1, len(alphas), 3).swapaxes(0, 1)
+    own = np.stack([_each_at_its_own(grid) for grid in grids])
+    scores = _product(own, _SATURATION).mean(axis=1)
+    common = [int(np.argmax(_product(grid.mean(axis=0), _SATURATION))) for grid in grids]
+    pairs = [(beta, step) for beta in betas for step in steps]
+    words = [[f"{beta:g}", str(step), f"{alphas[place]:g}"] for (beta, step), place in zip(pairs, common, strict=True)]
+    title = f"Walk: walk + CRF on {len(names)} images, each with its own alpha"
+    columns = ["beta", "t", "alpha in common"]
+    chosen, evidence = _decide(title, columns, words, own.mean(axis=1), scores)
+    beta, step = pairs[chosen]
+    values = {"alpha": alphas[common[chosen]], "beta": beta, "steps": step}
+    return Choice(values, float(scores[chosen]), evidence, _numbers(grids[chosen].mean(axis=0)))
 
 
 def choose_image_alpha(
@@ -182,7 +186,7 @@ def choose_image_alpha(
     start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in ALPHAS)])
     walked = random_walk(start, affinity, beta=beta, steps=steps)
     own = judge(image, _with_each_background(walked, len(maps)))
-    return ALPHAS[_best_with(own, common)]
+    return ALPHAS[_best_with(own, np.asarray(common))]
 
 
 def choose_odds(data: TagDataset, soft_of: Callable[[str], SoftMask], judge: MaskJudge) -> Choice:
@@ -206,7 +210,7 @@ def choose_odds(data: TagDataset, soft_of: Callable[[str], SoftMask], judge: Mas
     scores = _product(found, _SATURATION)
     title = f"Rounds: alpha_p + CRF on {len(names)} images"
     chosen, evidence = _decide(title, ["odds of the background"], words, found, scores)
-    return Choice({"odds": ODDS[chosen]}, scores[chosen], evidence, _numbers(found))
+    return Choice({"odds": ODDS[chosen]}, float(scores[chosen]), evidence, _numbers(found))
 
 
 def choose_image_odds(image: TaggedImage, soft: SoftMask, judge: MaskJudge, common: Sequence[Sequence[float]]) -> float:
@@ -219,7 +223,7 @@ def choose_image_odds(image: TaggedImage, soft: SoftMask, judge: MaskJudge, comm
         common: `Choice.judged` of `choose_odds`.
     """
     own = judge(image, [with_odds(soft.probabilities, odds) for odds in ODDS])
-    return ODDS[_best_with(own, common)]
+    return ODDS[_best_with(own, np.asarray(common))]
 
 
 def with_odds(probabilities: Tensor, odds: float) -> Tensor:
@@ -239,11 +243,17 @@ def with_odds(probabilities: Tensor, odds: float) -> Tensor:
     return weighted / weighted.sum(dim=0, keepdim=True).clamp(min=_TINY)
 
 
-def _best_with(own: np.ndarray, common: Sequence[Sequence[float]]) -> int:
+def _best_with(own: np.ndarray, common: np.ndarray) -> int:
     """The best candidate by the numbers of one image and of all images in equal parts; of equals the smallest."""
-    both = (own + np.asarray(common)) / 2
-    scores = np.asarray(_product(both, _SATURATION))
+    both = (own + common) / 2
+    scores = _product(both, _SATURATION)
     return int(np.where(scores >= scores.max(), both[:, 2], np.inf).argmin())
+
+
+def _each_at_its_own(numbers: np.ndarray) -> np.ndarray:
+    """The numbers (N, A, 3) of N images at A candidates -> (N, 3): those of the candidate that each image takes."""
+    common = numbers.mean(axis=0)
+    return np.stack([own[_best_with(own, common)] for own in numbers])
 
 
 def _with_each_background(walked: Tensor, classes: int) -> list[Tensor]:
@@ -255,18 +265,18 @@ def _numbers(found: np.ndarray) -> tuple[tuple[float, float, float], ...]:
     return tuple((float(separate), float(evidence), float(share)) for separate, evidence, share in found)
 
 
-def _product(found: np.ndarray, power: float = 1.0) -> list[float]:
-    """The score of each candidate; `power` is that of the evidence."""
-    separate, evidence, share = found.T
-    return [float(value) for value in separate * evidence.clip(min=0) ** power * (1 - share)]
+def _product(found: np.ndarray, power: float = 1.0) -> np.ndarray:
+    """The scores (...) of candidates with the numbers (..., 3); `power` is that of the evidence."""
+    separate, evidence, share = np.moveaxis(found, -1, 0)
+    return np.asarray(separate * evidence.clip(min=0) ** power * (1 - share))
 
 
 def _decide(
-    title: str, columns: list[str], words: list[list[str]], found: np.ndarray, scores: list[float]
+    title: str, columns: list[str], words: list[list[str]], found: np.ndarray, scores: np.ndarray
 ) -> tuple[int, dict[str, Any]]:
     """The smallest of the best candidates, and the table that shows it; the table is logged, too."""
     shares = found[:, 2]
-    as_good = np.asarray(scores) >= (1 - _TIE) * max(scores)
+    as_good = scores >= (1 - _TIE) * scores.max()
     chosen = int(np.where(as_good, shares, np.inf).argmin())
     columns = [*columns, "splits colours", "kept - left", "share of image", "score", ""]
     rows = [
