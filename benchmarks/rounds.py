@@ -27,7 +27,7 @@ from tag2mask.data.store import RunFolder
 from tag2mask.evaluation import Confusion
 from tag2mask.ops.cam import normalise_maps
 from tag2mask.pipelines.affinitynet import settings_of
-from tag2mask.pipelines.ial import RoundSettings
+from tag2mask.pipelines.ial_settings import RoundSettings
 from tag2mask.records import Cams
 from tag2mask.stages.em_estimate import soft_mask
 from tag2mask.stages.judging import MaskJudge

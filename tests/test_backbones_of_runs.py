@@ -11,7 +11,7 @@ import tag2mask
 from tag2mask.data.store import STAGES
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet, settings_of
 from tag2mask.pipelines.backbones import check_backbones, with_backbone
-from tag2mask.pipelines.ial import IALSettings
+from tag2mask.pipelines.ial_settings import IALSettings
 from tiny import ROWS, times_of, tiny_ial, tiny_rounds, tiny_run, tiny_runtime, tiny_settings
 
 

@@ -21,9 +21,11 @@ from tag2mask.data.dataset import without
 from tag2mask.data.rounds import Round, finished_rounds
 from tag2mask.data.sources import open_folder
 from tag2mask.data.store import ROUND_STAGES, RunFolder
-from tag2mask.pipelines.ial import IALSettings, run_ial
+from tag2mask.pipelines.ial import run_ial
+from tag2mask.pipelines.ial_settings import IALSettings, RoundSettings
 from tag2mask.pipelines.predict import load, predict_files
 from tag2mask.stages import em_learn, em_mine, em_pairwise
+from tag2mask.stages.s6_segment import SegmentSettings
 from tag2mask.training import Runtime
 from tiny import (
     StoppedError,
@@ -160,6 +162,28 @@ def test_soft_masks_and_networks_that_start_anew_change_the_second_round_only(sc
     assert len({files["1_unary/weights.safetensors"] for files in found}) == 4, "all of them differ"
     tiny_ial(scenes, copied_rounds.path, start=start)
     assert round_files(copied_rounds, 2) == found[0]
+
+
+def test_networks_that_go_on_learn_for_fewer_epochs_at_a_lower_rate(scenes, copied_rounds):
+    first, start = stage_times(copied_rounds, 1), start_of(copied_rounds)
+    settings = with_changes(tiny_rounds(), rounds={"later_epochs": 2.0, "later_rate": 0.5})
+    until_estimated(scenes, copied_rounds.path, settings, start=start)
+    one, two = (Round(copied_rounds, number).settings("1_unary", SegmentSettings) for number in (1, 2))
+    assert (two.epochs, two.rate) == (2 * one.epochs, one.rate / 2)
+    assert stage_times(copied_rounds, 1) == first
+    assert RoundSettings(later_epochs=0.01).going_on(one).epochs == 1
+
+
+def test_without_means_the_second_round_teaches_and_mines_what_it_found_itself(scenes, copied_rounds):
+    first, start = stage_times(copied_rounds, 1), start_of(copied_rounds)
+    before = round_files(copied_rounds, 2)
+    alone = with_changes(tiny_rounds(), rounds={"averaged": False}, mine={"averaged": False})
+    tiny_ial(scenes, copied_rounds.path, alone, start=start)
+    # The first round has nothing to average, but its key says how it was made.
+    assert changed(first, stage_times(copied_rounds, 1)) == ["1/3_mine", "1/4_pairwise", "1/5_refine"]
+    after = round_files(copied_rounds, 2)
+    assert all(after[file] == before[file] for file in (f"2_estimate/soft/{name}.npz" for name in scenes.names))
+    assert any(after[file] != before[file] for file in (f"5_refine/sharpened/{name}.png" for name in scenes.names))
 
 
 def test_rounds_from_masks_with_another_propagation_and_other_superpixels(scenes, finished, rounds, tmp_path):

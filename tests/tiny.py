@@ -16,7 +16,8 @@ from tag2mask.data import artefacts
 from tag2mask.data.scenes import make_scenes
 from tag2mask.data.sources import open_folder, save_folder
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
-from tag2mask.pipelines.ial import IALSettings, run_ial
+from tag2mask.pipelines.ial import run_ial
+from tag2mask.pipelines.ial_settings import IALSettings
 from tag2mask.records import TaggedImage
 from tag2mask.training import Runtime
 
@@ -114,7 +115,7 @@ def tiny_rounds(**changes: object) -> IALSettings:
     quick = IALSettings.quick(64, 8)
     tiny = replace(
         quick,
-        rounds=replace(quick.rounds, count=2),
+        rounds=replace(quick.rounds, count=2, later_epochs=1.0),
         unary=replace(quick.unary, epochs=2, batch_size=4, rate=3e-3, backbone="resnet10t", width=16),
         superpixels=replace(quick.superpixels, count=40),
         mine=replace(quick.mine, epochs=1, batch_size=4, backbone="resnet10t", hidden=16, threshold=0.4),

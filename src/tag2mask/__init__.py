@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from tag2mask.ops.crf import CrfSettings, dense_crf
     from tag2mask.ops.random_walk import random_walk
     from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
-    from tag2mask.pipelines.ial import IALSettings, run_ial
+    from tag2mask.pipelines.ial import run_ial
+    from tag2mask.pipelines.ial_settings import IALSettings
     from tag2mask.pipelines.predict import load
     from tag2mask.records import BACKGROUND, IGNORE
     from tag2mask.report import write_report
@@ -82,7 +83,7 @@ _HOMES = {
     "CamClassifier": "nets.classifier.CamClassifier",
     "Confusion": "evaluation.Confusion",
     "CrfSettings": "ops.crf.CrfSettings",
-    "IALSettings": "pipelines.ial.IALSettings",
+    "IALSettings": "pipelines.ial_settings.IALSettings",
     "IGNORE": "records.IGNORE",
     "RunFolder": "data.store.RunFolder",
     "Runtime": "training.Runtime",

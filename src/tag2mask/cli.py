@@ -202,7 +202,8 @@ def ial(
     """EM rounds on a finished run: a segmentation and a propagation network teach each other. Resumable."""
     log_to_stderr(verbose)
     from tag2mask.pipelines.affinitynet import change_settings  # noqa: PLC0415
-    from tag2mask.pipelines.ial import IALSettings, run_ial  # noqa: PLC0415
+    from tag2mask.pipelines.ial import run_ial  # noqa: PLC0415
+    from tag2mask.pipelines.ial_settings import IALSettings  # noqa: PLC0415
     from tag2mask.training import Runtime  # noqa: PLC0415
 
     folder, dataset = _opened(run, data)
@@ -291,7 +292,8 @@ def _run_and_report(
     facts: dict[str, Any] = {"preset": preset.value, "source": source, "backbone": begin or {}}
     settings = _preset(preset, AffinityNetSettings, data, begin)
     if method is Method.IAL:
-        from tag2mask.pipelines.ial import IALSettings, run_ial  # noqa: PLC0415
+        from tag2mask.pipelines.ial import run_ial  # noqa: PLC0415
+        from tag2mask.pipelines.ial_settings import IALSettings  # noqa: PLC0415
 
         of_rounds = [change for change in changes or [] if change.partition(".")[0] in IALSettings.__dataclass_fields__]
         rounds = change_settings(_preset(preset, IALSettings, data, begin), of_rounds)

@@ -47,7 +47,7 @@ def test_masks_that_teach_are_those_of_alpha_p_after_the_crf(scenes, rounds):
         assert this.is_sharpened
         changed = 0
         for name in scenes.names:
-            found, soft = this.sharpened[name].labels, this.refined_soft[name]
+            found, soft = this.sharpened[name].labels, this.mean_refined_soft[name]
             offered = [sharpened_labels(scenes[name], soft, side, SETTINGS.crf, odds) for odds in ODDS]
             assert any(found.equal(labels) for labels in offered)
             taken += not found.equal(offered[ODDS.index(1.0)])
@@ -57,6 +57,16 @@ def test_masks_that_teach_are_those_of_alpha_p_after_the_crf(scenes, rounds):
         assert sum(counts.values()) == len(scenes.names)
         assert {float(odds) for odds in counts} <= set(ODDS)
     assert taken > 0, "no image took other odds, or this test shows nothing"
+
+
+def test_the_mean_over_the_rounds_so_far(scenes, rounds):
+    first, second = Round(rounds, 1), Round(rounds, 2)
+    for name in scenes.names:
+        for mean, own in (("mean_soft", "soft"), ("mean_refined_soft", "refined_soft")):
+            one, other = getattr(first, own)[name].probabilities, getattr(second, own)[name].probabilities
+            assert getattr(first, mean)[name].probabilities.equal(one)
+            assert torch.allclose(getattr(second, mean)[name].probabilities, (one + other) / 2)
+    assert tuple(second.mean_soft) == scenes.names
 
 
 class LikesSmall:
@@ -71,7 +81,7 @@ def test_the_judge_has_its_way_in_the_images_with_tags(scenes, rounds, tmp_path)
     this, covered = Round(rounds, 1), {}
     for which, judge in (("judged", LikesSmall()), ("plain", None)):
         stage = run_by_hand(tmp_path / which, scenes).open_stage("em/round_1/5_refine", SETTINGS.crf)
-        odds = sharpen_masks(scenes, this, stage, max_side=48, crf=SETTINGS.crf, judge=judge)
+        odds = sharpen_masks(scenes, this.refined_soft, stage, max_side=48, crf=SETTINGS.crf, judge=judge)
         assert sum(odds.values()) == len(scenes.names)
         found = {name: read_labels(stage.file(f"sharpened/{name}", ".png")) for name in scenes.names}
         covered[which] = {name: int((labels > 0).sum()) for name, labels in found.items()}

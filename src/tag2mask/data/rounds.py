@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
 
 from tag2mask.data.artefacts import read_labels, read_soft_mask, read_unit
 from tag2mask.data.settings import Settings, settings_from
@@ -12,7 +15,7 @@ from tag2mask.data.store import ROUND_STAGES, Artefacts
 from tag2mask.records import PseudoMask, Seeds, SoftMask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -92,6 +95,19 @@ class Round:
         return self._artefacts(f"{ESTIMATE}/masks", ".png", lambda path, _: read_labels(path), held_out=True)
 
     @property
+    def mean_soft(self) -> Artefacts[SoftMask]:
+        """The mean of alpha_u of the training images over all rounds up to this one."""
+        return _mean_of([this.soft for this in self._so_far()])
+
+    @property
+    def mean_refined_soft(self) -> Artefacts[SoftMask]:
+        """The mean of alpha_p of the training images over all rounds up to this one."""
+        return _mean_of([this.refined_soft for this in self._so_far()])
+
+    def _so_far(self) -> list[Round]:
+        return [Round(self.run, number, self.start) for number in range(1, self.number)] + [self]
+
+    @property
     def mined(self) -> Artefacts[Seeds]:
         """Labels of the confident regions of the training images."""
         return self._artefacts(f"{MINE}/mined", ".png", lambda path, name: Seeds(name, read_labels(path)))
@@ -162,6 +178,16 @@ class Round:
             return self.path / place / f"{name}{suffix}"
 
         return Artefacts(names, lambda name: read(path_of(name), name), path_of)
+
+
+def _mean_of(rounds: Sequence[Artefacts[SoftMask]]) -> Artefacts[SoftMask]:
+    """The mean of each image's soft masks; nothing of it is kept on disk."""
+
+    def read(name: str) -> SoftMask:
+        softs = [found[name] for found in rounds]
+        return replace(softs[-1], probabilities=torch.stack([soft.probabilities for soft in softs]).mean(dim=0))
+
+    return Artefacts(lambda: tuple(rounds[-1]), read, rounds[-1].path_of)
 
 
 def finished_rounds(run: RunFolder) -> int:

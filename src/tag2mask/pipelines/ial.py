@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from tag2mask.checks import check_choice, check_number
 from tag2mask.data.dataset import without
 from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Round
 from tag2mask.data.settings import plain
 from tag2mask.data.store import STAGES, RunFolder
-from tag2mask.ops.crf import CrfSettings
-from tag2mask.ops.superpixels import SuperpixelSettings
 from tag2mask.pipelines.affinitynet import (
     AffinityNetSettings,
     make_start,
     prepare,
     settings_of,
-    typical_side,
     versions,
 )
 from tag2mask.pipelines.backbones import check_backbones
+from tag2mask.pipelines.ial_settings import STARTS, IALSettings
 from tag2mask.stages.em_estimate import estimate_unary, refine_masks
 from tag2mask.stages.em_learn import learn_unary
-from tag2mask.stages.em_mine import MineSettings, mine_regions
-from tag2mask.stages.em_pairwise import PairwiseSettings, learn_pairwise
+from tag2mask.stages.em_mine import mine_regions
+from tag2mask.stages.em_pairwise import learn_pairwise
 from tag2mask.stages.em_superpixels import SUPERPIXELS, make_superpixels
 from tag2mask.stages.judging import MaskJudge
 from tag2mask.stages.s1_classify import load_classifier
-from tag2mask.stages.s6_segment import SegmentSettings
 from tag2mask.training import Runtime
 
 if TYPE_CHECKING:
@@ -38,93 +34,9 @@ if TYPE_CHECKING:
     from tag2mask.data.store import Artefacts
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.nets.spn import PairwiseNetwork
+    from tag2mask.pipelines.ial_settings import RoundSettings
     from tag2mask.records import SoftMask
     from tag2mask.stages.s6_segment import LabelSource
-
-STARTS = {"seeds": "03_seed", "masks": "05_walk"}
-"""What round 1 learns from, and the stage that makes it."""
-
-
-@dataclass(frozen=True)
-class RoundSettings:
-    """How the rounds follow each other.
-
-    Args:
-        start: what round 1 learns from: the CAM ``seeds`` (paper), or the ``masks`` of a finished AffinityNet run.
-        count: how many rounds (paper: 5); can be raised later, finished rounds stay.
-        soft: rounds from the second on learn the probabilities alpha_p instead of their labels.
-        sharpen: these labels are those of alpha_p after a dense CRF, whose edges are those of the image (not
-            published); what is learned softly is not sharpened.
-        judged: the odds of the background in sharpened masks are chosen image by image, as the walk's alpha is (not
-            published).
-        continued: networks go on from the weights of the round before, instead of from the start (not published).
-    """
-
-    start: Literal["seeds", "masks"] = "seeds"
-    count: int = 5
-    soft: bool = False
-    sharpen: bool = True
-    judged: bool = True
-    continued: bool = True
-
-    def __post_init__(self) -> None:
-        check_choice("RoundSettings.start", self.start, tuple(STARTS))
-        check_number("RoundSettings.count", self.count, 1)
-
-
-@dataclass(frozen=True)
-class IALSettings:
-    """The settings of every part of a round. The defaults suit a GPU, ImageNet weights and photographs.
-
-    Args:
-        rounds: how many, and what they learn from.
-        unary: the segmentation network.
-        superpixels: computed once, for all rounds.
-        mine: the region classifier.
-        pairwise: the spatial propagation network.
-        crf: the dense CRF that sharpens what is mined and what teaches the next round.
-    """
-
-    rounds: RoundSettings = field(default_factory=RoundSettings)
-    unary: SegmentSettings = field(default_factory=SegmentSettings)
-    superpixels: SuperpixelSettings = field(default_factory=SuperpixelSettings)
-    mine: MineSettings = field(default_factory=MineSettings)
-    pairwise: PairwiseSettings = field(default_factory=PairwiseSettings)
-    crf: CrfSettings = field(default_factory=CrfSettings)
-
-    @classmethod
-    def paper(cls) -> IALSettings:
-        """What is published: five rounds from the seeds, the 80 % rule, the published propagation network."""
-        return cls(
-            rounds=RoundSettings(sharpen=False, judged=False),
-            unary=SegmentSettings.paper(),
-            mine=MineSettings(sharpen=False, max_side=0),
-            pairwise=PairwiseSettings.paper(),
-        )
-
-    @classmethod
-    def quick(cls, image_side: int = 320, images: int = 400) -> IALSettings:
-        """Small nets on a CPU.
-
-        Args:
-            image_side: typical long side of the images in pixels; larger ones are shrunk to it.
-            images: how many there are; small sets get more epochs.
-        """
-        return cls(
-            unary=SegmentSettings.quick(image_side, images),
-            mine=MineSettings.quick(image_side, images),
-            pairwise=PairwiseSettings.quick(image_side, images),
-            crf=CrfSettings.quick(image_side),
-        )
-
-    @classmethod
-    def quick_for(cls, data: TagDataset) -> IALSettings:
-        """`quick` with the image size and the number of images of a data set.
-
-        Args:
-            data: up to 20 of its images are decoded; those that cannot be are left out.
-        """
-        return cls.quick(typical_side(data), len(data.names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +134,9 @@ def run_round(
     """
     this.check_whole()
     masks, origin = _teacher(this, settings.rounds)
+    own, how = settings.unary, settings.pairwise
+    if before is not None:
+        own, how = settings.rounds.going_on(own), settings.rounds.going_on(how)
 
     def after(stage: str, *inputs: str) -> tuple[str, ...]:
         """What a trained stage depends on: its inputs, and where its first weights come from."""
@@ -232,17 +147,17 @@ def run_round(
         data,
         masks,
         this,
-        settings.unary,
+        own,
         after=after(UNARY, origin),
         before=None if before is None else before.unary,
         runtime=runtime,
     )
-    estimate_unary(data, unary, this, settings.unary, stride=settings.pairwise.stride, runtime=runtime)
+    estimate_unary(data, unary, this, own, stride=how.stride, runtime=runtime)
     mine_regions(data, this, settings.mine, crf=settings.crf, runtime=runtime)
     pairwise = learn_pairwise(
         data,
         this,
-        settings.pairwise,
+        how,
         after=after(PAIRWISE, SUPERPIXELS, f"{this.folder}/{ESTIMATE}", f"{this.folder}/{MINE}"),
         before=None if before is None else before.pairwise,
         runtime=runtime,
@@ -252,10 +167,11 @@ def run_round(
         this,
         unary,
         pairwise,
-        settings=settings.unary,
-        how=settings.pairwise,
+        settings=own,
+        how=how,
         crf=settings.crf if settings.rounds.sharpen else None,
         judge=judge,
+        averaged=settings.rounds.averaged,
         runtime=runtime,
     )
     return RoundNetworks(unary, pairwise)
@@ -268,7 +184,8 @@ def _teacher(this: Round, rounds: RoundSettings) -> tuple[LabelSource | Artefact
         return this.start.seeds if rounds.start == "seeds" else this.start.masks, made
     last = Round(this.run, this.number - 1, this.start)
     hard = last.sharpened if rounds.sharpen else last.masks
-    return last.refined_soft if rounds.soft else hard, f"{last.folder}/{REFINE}"
+    soft = last.mean_refined_soft if rounds.averaged else last.refined_soft
+    return soft if rounds.soft else hard, f"{last.folder}/{REFINE}"
 
 
 def _judge(data: TagDataset, start: RunFolder, settings: IALSettings, runtime: Runtime) -> MaskJudge | None:

@@ -48,11 +48,13 @@ class EstimateSettings:
         max_side: images with a longer side are shrunk to it.
         stride: image pixels per cell of the kept probabilities.
         refined: whether there is a pairwise network.
+        averaged: whether masks are sharpened from the mean of alpha_p over the rounds so far.
     """
 
     max_side: int
     stride: int
     refined: bool = True
+    averaged: bool = False
 
 
 def estimate_unary(
@@ -99,6 +101,7 @@ def refine_masks(
     how: PairwiseSettings,
     crf: CrfSettings | None,
     judge: MaskJudge | None,
+    averaged: bool,
     runtime: Runtime,
 ) -> None:
     """alpha_p = G alpha_u: the masks of the next round, and the energies; or find it done.
@@ -113,13 +116,14 @@ def refine_masks(
         how: the pairwise network.
         crf: kernels of the dense CRF that sharpens the masks of training images; None: they are not sharpened.
         judge: weighs background against objects in every image that is sharpened; None: as the networks do.
+        averaged: the mean of alpha_p over the rounds so far is sharpened, instead of that of this round alone.
         runtime: where.
     """
     title = f"{this.folder}/{REFINE}"
     after = tuple(f"{this.folder}/{name}" for name in (ESTIMATE, MINE, PAIRWISE))
     if judge is not None:
         after += (this.of_start("01_classify"),)
-    estimate = EstimateSettings(how.max_side, how.stride, pairwise is not None)
+    estimate = EstimateSettings(how.max_side, how.stride, pairwise is not None, averaged and crf is not None)
     stage = this.run.open_stage(title, estimate if crf is None else (estimate, crf), after)
     if stage.finished:
         return
@@ -138,7 +142,8 @@ def refine_masks(
             write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
             # Last, because this file says that the image is done.
             write_labels(stage.file(f"masks/{name}", ".png"), mask.labels, len(data.class_names))
-    odds = {} if crf is None else sharpen_masks(data, this, stage, max_side=how.max_side, crf=crf, judge=judge)
+    softs = this.mean_refined_soft if averaged else this.refined_soft
+    odds = {} if crf is None else sharpen_masks(data, softs, stage, max_side=how.max_side, crf=crf, judge=judge)
     energy = {key: total / len(data.names) for key, total in tally.sums(data.names).items()}
     unrefined, mined, refined_to = (f"{1e6 * energy[key]:.1f}" for key in ("unary", "mined", "refined"))
     stage.finish(

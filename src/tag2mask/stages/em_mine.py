@@ -22,7 +22,7 @@ from tag2mask.parallel import map_images
 from tag2mask.progress import track
 from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
 from tag2mask.stages.em_regions import RegionBatch, RegionViews, collate_regions
-from tag2mask.stages.em_sharpen import sharpened_labels
+from tag2mask.stages.em_sharpen import sharpened_labels, soft_labels
 from tag2mask.stages.em_superpixels import SUPERPIXELS, regions_of
 from tag2mask.stages.views import check_views, crop_side, whole_view
 from tag2mask.stages.weights import starting_backbone
@@ -60,6 +60,8 @@ class MineSettings(Schedule):
         max_side: images with a longer side are shrunk to it when regions are judged; 0 means never.
         context: the classifier sees the surroundings of a region too, on the backbone's last level.
         sharpen: samples are taken from alpha_u after a dense CRF, whose edges are those of the image (not published).
+        averaged: samples are taken from the mean of alpha_u over the rounds so far, instead of that of this round
+            alone (not published).
         enabled: without mining, every pixel of the unary output is taken as confident (for comparison).
     """
 
@@ -81,6 +83,7 @@ class MineSettings(Schedule):
     max_side: int = 1024
     context: bool = True
     sharpen: bool = True
+    averaged: bool = True
     enabled: bool = True
 
     def __post_init__(self) -> None:
@@ -181,11 +184,11 @@ def _samples(data: TagDataset, this: Round, settings: MineSettings, crf: CrfSett
     title = f"{this.folder}/{MINE}"
 
     def work(name: str) -> Tensor:
-        labels = (
-            sharpened_labels(data[name], this.soft[name], settings.max_side, crf)
-            if settings.sharpen
-            else this.unary[name]
-        )
+        soft = this.mean_soft[name] if settings.averaged else this.soft[name]
+        if settings.sharpen:
+            labels = sharpened_labels(data[name], soft, settings.max_side, crf)
+        else:
+            labels = soft_labels(soft) if settings.averaged else this.unary[name]
         return region_samples(labels, regions_of(this.run, name), 1 + len(data.class_names), settings.share)
 
     samples = dict(zip(data.names, map_images(work, data.names, f"{title} samples"), strict=True))

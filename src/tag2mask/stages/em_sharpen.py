@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from tag2mask.data.artefacts import write_labels
 from tag2mask.data.tally import Tally
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.rounds import Round
     from tag2mask.data.stage_folder import StageFolder
+    from tag2mask.data.store import Artefacts
     from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import SoftMask, TaggedImage
     from tag2mask.stages.judging import MaskJudge
@@ -47,14 +48,30 @@ def sharpened_labels(image: TaggedImage, soft: SoftMask, max_side: int, crf: Crf
     return resize_labels(labels_of_scores(refined, soft.class_ids), image.size)
 
 
+def soft_labels(soft: SoftMask) -> Tensor:
+    """The likeliest labels of an image's probabilities, (H, W) int64: 0, 1..C.
+
+    Args:
+        soft: alpha_u or alpha_p; enlarged to the image first.
+    """
+    whole = F.interpolate(soft.probabilities[None], soft.image_size, mode="bilinear", align_corners=False)[0]
+    return labels_of_scores(whole, soft.class_ids)
+
+
 def sharpen_masks(
-    data: TagDataset, this: Round, stage: StageFolder, *, max_side: int, crf: CrfSettings, judge: MaskJudge | None
+    data: TagDataset,
+    softs: Artefacts[SoftMask],
+    stage: StageFolder,
+    *,
+    max_side: int,
+    crf: CrfSettings,
+    judge: MaskJudge | None,
 ) -> dict[str, int]:
-    """The sharpened labels of alpha_p of every training image; those that are made already stay.
+    """The sharpened labels of the probabilities of every training image; those that are made already stay.
 
     Args:
         data: images and tags.
-        this: the round, with alpha_p.
+        softs: alpha_p, or its mean over the rounds.
         stage: the unfinished stage; ``sharpened/`` goes there.
         max_side: the CRF works at no longer side than this; 0: at the image's size.
         crf: its kernels.
@@ -67,11 +84,11 @@ def sharpen_masks(
     missing = tally.missing("sharpened", ".png", data.names, data.names)
     common = None
     if missing and judge is not None and any(bool(data.tags(name).any()) for name in data.names):
-        # The same for what is missing after a stop: it follows from alpha_p alone.
-        common = choose_odds(data, lambda name: this.refined_soft[name], judge).judged
+        # The same for what is missing after a stop: it follows from the probabilities alone.
+        common = choose_odds(data, softs.__getitem__, judge).judged
 
     def work(name: str) -> None:
-        image, soft = data[name], this.refined_soft[name]
+        image, soft = data[name], softs[name]
         odds = 1.0
         if judge is not None and common is not None and len(soft.class_ids) > 0:
             odds = choose_image_odds(image, soft, judge, common)
@@ -80,5 +97,5 @@ def sharpen_masks(
             stage.file(f"sharpened/{name}", ".png"), sharpened_labels(image, soft, max_side, crf, odds), classes
         )
 
-    map_images(work, missing, f"{this.folder} sharpen")
+    map_images(work, missing, f"{stage.name} sharpen")
     return {f"{odds:g}": count for odds, count in tally.counts("odds", data.names).items()}

@@ -1,0 +1,123 @@
+"""The settings of IAL's rounds: how they follow each other, and those of every part (Wang et al., IJCV 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from tag2mask.checks import check_choice, check_number
+from tag2mask.ops.crf import CrfSettings
+from tag2mask.ops.superpixels import SuperpixelSettings
+from tag2mask.pipelines.affinitynet import typical_side
+from tag2mask.stages.em_mine import MineSettings
+from tag2mask.stages.em_pairwise import PairwiseSettings
+from tag2mask.stages.s6_segment import SegmentSettings
+
+if TYPE_CHECKING:
+    from tag2mask.data.dataset import TagDataset
+
+Learned = TypeVar("Learned", SegmentSettings, PairwiseSettings)
+
+STARTS = {"seeds": "03_seed", "masks": "05_walk"}
+"""What round 1 learns from, and the stage that makes it."""
+
+
+@dataclass(frozen=True)
+class RoundSettings:
+    """How the rounds follow each other.
+
+    Args:
+        start: what round 1 learns from: the CAM ``seeds`` (paper), or the ``masks`` of a finished AffinityNet run.
+        count: how many rounds (paper: 5); can be raised later, finished rounds stay.
+        soft: rounds from the second on learn the probabilities alpha_p instead of their labels.
+        sharpen: these labels are those of alpha_p after a dense CRF, whose edges are those of the image (not
+            published); what is learned softly is not sharpened.
+        judged: the odds of the background in sharpened masks are chosen image by image, as the walk's alpha is (not
+            published).
+        averaged: what teaches the next round is the mean of alpha_p over the rounds so far, instead of that of this
+            round alone (not published). EM whose E-step is a random estimate settles when estimates are averaged
+            with ever smaller steps (Delyon, Lavielle & Moulines, 1999).
+        continued: networks go on from the weights of the round before, instead of from the start (not published).
+        later_epochs: share of the epochs that networks which go on train for (not published).
+        later_rate: their learning rate, relative to that of the first round (not published).
+    """
+
+    start: Literal["seeds", "masks"] = "seeds"
+    count: int = 5
+    soft: bool = False
+    sharpen: bool = True
+    judged: bool = True
+    averaged: bool = True
+    continued: bool = True
+    later_epochs: float = 0.5
+    later_rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_choice("RoundSettings.start", self.start, tuple(STARTS))
+        check_number("RoundSettings.count", self.count, 1)
+        check_number("RoundSettings.later_epochs", self.later_epochs, 0, above=True)
+        check_number("RoundSettings.later_rate", self.later_rate, 0, above=True)
+
+    def going_on(self, settings: Learned) -> Learned:
+        """The settings of a network that goes on from the round before: fewer epochs at a lower rate.
+
+        Args:
+            settings: those of the first round.
+        """
+        epochs = max(1, round(settings.epochs * self.later_epochs))
+        return replace(settings, epochs=epochs, rate=settings.rate * self.later_rate)
+
+
+@dataclass(frozen=True)
+class IALSettings:
+    """The settings of every part of a round. The defaults suit a GPU, ImageNet weights and photographs.
+
+    Args:
+        rounds: how many, and what they learn from.
+        unary: the segmentation network.
+        superpixels: computed once, for all rounds.
+        mine: the region classifier.
+        pairwise: the spatial propagation network.
+        crf: the dense CRF that sharpens what is mined and what teaches the next round.
+    """
+
+    rounds: RoundSettings = field(default_factory=RoundSettings)
+    unary: SegmentSettings = field(default_factory=SegmentSettings)
+    superpixels: SuperpixelSettings = field(default_factory=SuperpixelSettings)
+    mine: MineSettings = field(default_factory=MineSettings)
+    pairwise: PairwiseSettings = field(default_factory=PairwiseSettings)
+    crf: CrfSettings = field(default_factory=CrfSettings)
+
+    @classmethod
+    def paper(cls) -> IALSettings:
+        """What is published: five rounds from the seeds, the 80 % rule, the published propagation network."""
+        return cls(
+            rounds=RoundSettings(sharpen=False, judged=False, averaged=False, later_epochs=1.0, later_rate=1.0),
+            unary=SegmentSettings.paper(),
+            mine=MineSettings(sharpen=False, averaged=False, max_side=0),
+            pairwise=PairwiseSettings.paper(),
+        )
+
+    @classmethod
+    def quick(cls, image_side: int = 320, images: int = 400) -> IALSettings:
+        """Small nets on a CPU.
+
+        Args:
+            image_side: typical long side of the images in pixels; larger ones are shrunk to it.
+            images: how many there are; small sets get more epochs.
+        """
+        return cls(
+            unary=SegmentSettings.quick(image_side, images),
+            mine=MineSettings.quick(image_side, images),
+            pairwise=PairwiseSettings.quick(image_side, images),
+            crf=CrfSettings.quick(image_side),
+        )
+
+    @classmethod
+    def quick_for(cls, data: TagDataset) -> IALSettings:
+        """`quick` with the image size and the number of images of a data set.
+
+        Args:
+            data: up to 20 of its images are decoded; those that cannot be are left out.
+        """
+        return cls.quick(typical_side(data), len(data.names))
