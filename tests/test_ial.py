@@ -164,14 +164,14 @@ def test_soft_masks_and_networks_that_start_anew_change_the_second_round_only(sc
     assert round_files(copied_rounds, 2) == found[0]
 
 
-def test_networks_that_go_on_learn_for_fewer_epochs_at_a_lower_rate(scenes, copied_rounds):
-    first, start = stage_times(copied_rounds, 1), start_of(copied_rounds)
-    settings = with_changes(tiny_rounds(), rounds={"later_epochs": 2.0, "later_rate": 0.5})
+def test_from_the_third_round_on_networks_learn_for_fewer_epochs_at_a_lower_rate(scenes, copied_rounds):
+    first, start = stage_times(copied_rounds, 1, 2), start_of(copied_rounds)
+    settings = with_changes(tiny_rounds(), rounds={"count": 3, "later_epochs": 2.0, "later_rate": 0.5})
     until_estimated(scenes, copied_rounds.path, settings, start=start)
-    one, two = (Round(copied_rounds, number).settings("1_unary", SegmentSettings) for number in (1, 2))
-    assert (two.epochs, two.rate) == (2 * one.epochs, one.rate / 2)
-    assert stage_times(copied_rounds, 1) == first
-    assert RoundSettings(later_epochs=0.01).going_on(one).epochs == 1
+    two, three = (Round(copied_rounds, number).settings("1_unary", SegmentSettings) for number in (2, 3))
+    assert (three.epochs, three.rate) == (2 * two.epochs, two.rate / 2)
+    assert stage_times(copied_rounds, 1, 2) == first
+    assert RoundSettings(later_epochs=0.01).going_on(two).epochs == 1
 
 
 def test_without_means_the_second_round_teaches_and_mines_what_it_found_itself(scenes, copied_rounds):

@@ -115,7 +115,7 @@ def tiny_rounds(**changes: object) -> IALSettings:
     quick = IALSettings.quick(64, 8)
     tiny = replace(
         quick,
-        rounds=replace(quick.rounds, count=2, later_epochs=1.0),
+        rounds=replace(quick.rounds, count=2),
         unary=replace(quick.unary, epochs=2, batch_size=4, rate=3e-3, backbone="resnet10t", width=16),
         superpixels=replace(quick.superpixels, count=40),
         mine=replace(quick.mine, epochs=1, batch_size=4, backbone="resnet10t", hidden=16, threshold=0.4),

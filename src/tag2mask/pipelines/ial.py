@@ -135,7 +135,8 @@ def run_round(
     this.check_whole()
     masks, origin = _teacher(this, settings.rounds)
     own, how = settings.unary, settings.pairwise
-    if before is not None:
+    # The second round is the first one that learns whole masks: it takes as long as the first.
+    if before is not None and this.number > 2:
         own, how = settings.rounds.going_on(own), settings.rounds.going_on(how)
 
     def after(stage: str, *inputs: str) -> tuple[str, ...]:

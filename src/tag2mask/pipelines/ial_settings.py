@@ -38,8 +38,8 @@ class RoundSettings:
             round alone (not published). EM whose E-step is a random estimate settles when estimates are averaged
             with ever smaller steps (Delyon, Lavielle & Moulines, 1999).
         continued: networks go on from the weights of the round before, instead of from the start (not published).
-        later_epochs: share of the epochs that networks which go on train for (not published).
-        later_rate: their learning rate, relative to that of the first round (not published).
+        later_epochs: share of the epochs that networks which go on train for, from the third round on (not published).
+        later_rate: their learning rate, relative to that of the first rounds (not published).
     """
 
     start: Literal["seeds", "masks"] = "seeds"
