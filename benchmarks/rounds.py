@@ -8,7 +8,8 @@ RUN must be finished and have masks. IAL's rounds go to RUN_ial_START. Besides:
     --also iterated   AffinityNet in the place of mining and propagation: in every round the segmenter's probabilities
                       take the place of the activation maps, and seeds, AffinityNet, walk and segmenter follow; in
                       RUN_iterated
-    --also ablate     IAL without one part after the other; in RUN_ial_START_PART
+    --also ablate     IAL without one part after the other, two rounds unless --ablated says more; in
+                      RUN_ial_START_PART. What a part has no say in is taken over from the whole IAL.
 """
 
 from __future__ import annotations
@@ -83,7 +84,13 @@ def on_training_images(labels: dict[str, object], data: TagDataset) -> float:
 
 
 def iterate_affinitynet(
-    run: RunFolder, data: TagDataset, settings: AffinityNetSettings, rounds: int, runtime: Runtime
+    run: RunFolder,
+    data: TagDataset,
+    settings: AffinityNetSettings,
+    alike: IALSettings,
+    *,
+    rounds: int,
+    runtime: Runtime,
 ) -> list[tuple[float, float]]:
     """AffinityNet in the place of mining and propagation: held-out and training mean IoU of every round."""
     base = run.path.parent / f"{run.path.name}_iterated"
@@ -100,7 +107,7 @@ def iterate_affinitynet(
         net = build_segmenter(settings.segment, len(data.class_names), run, runtime)
         if weights is not None:
             net.load_state_dict(weights)
-        learn_masks(net, data, masks, settings.segment, runtime=runtime, title=f"iterated {number}")
+        learn_masks(net, data, masks, of_round(alike, number), runtime=runtime, title=f"iterated {number}")
         stage = folder.open_stage("02_localize", settings.localize, after=("01_classify",))
         with runtime.inference(net):
             for name in data.names:
@@ -128,9 +135,15 @@ def iterate_affinitynet(
     return rows
 
 
-def as_many_steps(run: RunFolder, data: TagDataset, settings: SegmentSettings, rounds: int, runtime: Runtime) -> float:
+def of_round(settings: IALSettings, number: int) -> SegmentSettings:
+    """How the unary network of a round is trained."""
+    return settings.rounds.going_on(settings.unary) if number > 2 else settings.unary
+
+
+def as_many_steps(run: RunFolder, data: TagDataset, settings: IALSettings, rounds: int, runtime: Runtime) -> float:
     """The AffinityNet run's segmenter trained for as many steps as all rounds together: held-out mean IoU."""
-    longer = replace(settings, epochs=settings.epochs * rounds)
+    epochs = sum(of_round(settings, number).epochs for number in range(1, rounds + 1))
+    longer = replace(settings.unary, epochs=epochs)
     net = build_segmenter(longer, len(data.class_names), run, runtime)
     learn_masks(net, data, run.masks, longer, runtime=runtime)
     return held_out(net, data, longer, runtime)
@@ -146,24 +159,32 @@ def main(
     rounds: Annotated[int, typer.Option(help="How many.")] = 5,
     start: Annotated[str, typer.Option(help="What round 1 learns from: seeds or masks.")] = "seeds",
     also: Annotated[list[str] | None, typer.Option(help="steps, iterated, ablate.")] = None,
+    ablated: Annotated[int, typer.Option(help="Rounds of each ablation.")] = 2,
 ) -> None:
     more = also or []
     for path in runs:
         run, data, runtime = open_run(path)
         settings = replace(IALSettings.quick_for(data), rounds=RoundSettings(start, rounds))
+        whole = run.path.parent / f"{run.path.name}_ial_{start}"
         for name, changes in ABLATIONS.items() if "ablate" in more else [("all of it", {})]:
             started = time.monotonic()
-            title = f"{run.path.name}_ial_{start}{'_' + name.replace(' ', '_') if changes else ''}"
-            made = run_ial(data, run.path.parent / title, changed(settings, changes), start=run, runtime=runtime)
+            count = ablated if changes else rounds
+            part = replace(changed(settings, changes), rounds=replace(settings.rounds, count=count))
+            folder = whole.with_name(f"{whole.name}_{name.replace(' ', '_')}") if changes else whole
+            if changes and not folder.exists():
+                # Round 1 up to where the part comes in is the same; stages of other settings are made anew.
+                shutil.copytree(whole / "em" / "superpixels", folder / "em" / "superpixels")
+                shutil.copytree(whole / "em" / "round_1", folder / "em" / "round_1")
+            made = run_ial(data, folder, part, start=run, runtime=runtime)
             print(f"{path}, {name}: {(time.monotonic() - started) / 60:.1f} minutes")
             print(score_rounds(made, data).table(), flush=True)
-        # The same network as the unary one, whatever the run's own segmenter was.
-        alike = replace(settings_of(run), segment=settings.unary)
         if "steps" in more:
-            longer = as_many_steps(run, data, alike.segment, rounds, runtime)
+            longer = as_many_steps(run, data, settings, rounds, runtime)
             print(f"the run's segmenter, trained for the steps of {rounds} rounds: val {longer:.1f}", flush=True)
         if "iterated" in more:
-            iterate_affinitynet(run, data, alike, rounds, runtime)
+            # The same network as the unary one, whatever the run's own segmenter was.
+            own = replace(settings_of(run), segment=settings.unary)
+            iterate_affinitynet(run, data, own, settings, rounds=rounds, runtime=runtime)
 
 
 if __name__ == "__main__":
