@@ -172,6 +172,8 @@ def test_from_the_third_round_on_networks_learn_for_fewer_epochs_at_a_lower_rate
     assert (three.epochs, three.rate) == (2 * two.epochs, two.rate / 2)
     assert stage_times(copied_rounds, 1, 2) == first
     assert RoundSettings(later_epochs=0.01).going_on(two).epochs == 1
+    state = (copied_rounds.path / "em" / "round_3" / "1_unary" / "stage.json").read_text()
+    assert '"share": 0.5' in state, "the mean of the second and the third"
 
 
 def test_without_means_the_second_round_teaches_and_mines_what_it_found_itself(scenes, copied_rounds):

@@ -115,3 +115,21 @@ def test_soft_and_hard_masks_are_not_taken_for_each_other(taught):
     ]
     assert not weights[0].equal(weights[1])
     assert weights[0].equal(weights[2])
+
+
+def test_a_share_of_the_network_is_the_one_before(taught):
+    data, this = taught
+    before = build_segmenter(SETTINGS, 3, None, tiny_runtime())
+    old = {name: value.clone() for name, value in before.state_dict().items()}
+    found = {}
+    for share in (1.0, 0.25):
+        net = learn_unary(
+            data, this.masks, this, SETTINGS, after=(), before=before, share=share, runtime=tiny_runtime()
+        )
+        found[share] = net.state_dict()
+    for name, value in old.items():
+        assert_close(before.state_dict()[name], value, rtol=0, atol=0)
+        if value.is_floating_point():
+            assert_close(found[0.25][name], 0.75 * value + 0.25 * found[1.0][name])
+    again = learn_unary(data, this.masks, this, SETTINGS, after=(), before=before, share=0.25, runtime=tiny_runtime())
+    assert again.state_dict()["classify.weight"].equal(found[0.25]["classify.weight"]), "loaded, not averaged twice"

@@ -136,8 +136,10 @@ def run_round(
     masks, origin = _teacher(this, settings.rounds)
     own, how = settings.unary, settings.pairwise
     # The second round is the first one that learns whole masks: it takes as long as the first.
+    share = 1.0
     if before is not None and this.number > 2:
         own, how = settings.rounds.going_on(own), settings.rounds.going_on(how)
+        share = 1 / (this.number - 1) if settings.rounds.averaged else 1.0
 
     def after(stage: str, *inputs: str) -> tuple[str, ...]:
         """What a trained stage depends on: its inputs, and where its first weights come from."""
@@ -151,6 +153,7 @@ def run_round(
         own,
         after=after(UNARY, origin),
         before=None if before is None else before.unary,
+        share=share,
         runtime=runtime,
     )
     estimate_unary(data, unary, this, own, stride=how.stride, runtime=runtime)

@@ -35,8 +35,9 @@ class RoundSettings:
         judged: the odds of the background in sharpened masks are chosen image by image, as the walk's alpha is (not
             published).
         averaged: what teaches the next round is the mean of alpha_p over the rounds so far, instead of that of this
-            round alone (not published). EM whose E-step is a random estimate settles when estimates are averaged
-            with ever smaller steps (Delyon, Lavielle & Moulines, 1999).
+            round alone; and if networks go on, the unary network is the mean of those learned from the second round
+            on (not published). EM whose E-step is a random estimate settles when estimates are averaged with ever
+            smaller steps (Delyon, Lavielle & Moulines, 1999).
         continued: networks go on from the weights of the round before, instead of from the start (not published).
         later_epochs: share of the epochs that networks which go on train for, from the third round on (not published).
         later_rate: their learning rate, relative to that of the first rounds (not published).

@@ -167,7 +167,7 @@ def predict_files(
         ValueError: if there is no image, or one is broken and strict.
     """
     trained = load(run.path, runtime=runtime)
-    files = _image_files(paths)
+    files, classes = _image_files(paths), len(trained.class_names)
     failed = 0
     with trained.ready(refine=refine):
         for name, path in track(list(files.items()), "predict"):
@@ -180,7 +180,7 @@ def predict_files(
                 failed += 1
                 continue
             mask = trained.mask_of(name, pixels, refine=refine)
-            write_labels(out / "masks" / f"{name}.png", mask.labels, len(trained.class_names))
+            write_labels(out / "masks" / f"{name}.png", mask.labels, classes)
             write_unit(out / "confidence" / f"{name}.png", mask.confidence)
             picture = overlay(pixels.permute(1, 2, 0).numpy(), mask.labels.numpy().astype(np.int64))
             with whole_file(out / "overlays" / f"{name}.jpg") as temporary:

@@ -44,6 +44,17 @@ class SoftTargets:
     soft: bool = True
 
 
+@dataclass(frozen=True)
+class Mixing:
+    """Stands beside the settings of a unary network that is averaged with the one that it went on from.
+
+    Args:
+        share: of the newly learned weights.
+    """
+
+    share: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SoftBatch:
     """What the unary network trains on with soft targets.
@@ -102,6 +113,7 @@ def learn_unary(
     *,
     after: tuple[str, ...],
     before: Segmenter | None,
+    share: float = 1.0,
     runtime: Runtime,
 ) -> Segmenter:
     """Train the unary network on the masks of the round, or load it if this was done before.
@@ -113,11 +125,15 @@ def learn_unary(
         settings: how.
         after: the stages that the masks and the first weights come from.
         before: the unary network of the round before, to go on from; None: start as `settings` says.
+        share: of the learned weights in the network's; the rest are those of `before`. In round after round 1/2, 1/3,
+            1/4 ... make the mean of all of them.
         runtime: where.
     """
     title, classes = f"{this.folder}/{UNARY}", len(data.class_names)
     soft = isinstance(masks[data.names[0]], SoftMask)
-    stage = this.run.open_stage(title, (settings, SoftTargets()) if soft else settings, after=after)
+    mixed = before is not None and share < 1
+    more = (*([SoftTargets()] if soft else []), *([Mixing(share)] if mixed else []))
+    stage = this.run.open_stage(title, (settings, *more) if more else settings, after=after)
     if stage.finished:
         net = build_segmenter(settings, classes, None, runtime)
         net.load_state_dict(stage.load_weights())
@@ -127,9 +143,20 @@ def learn_unary(
         net.load_state_dict(before.state_dict())
     learn = _learn_soft if soft else learn_masks
     fitted = learn(net, data, cast("Any", masks), settings, runtime=runtime, store=stage, title=title)
+    if before is not None and mixed:
+        _mix(net, before, share)
     stage.save_weights(net.state_dict())
     stage.finish_training(settings.backbone, fitted.history, epochs=settings.epochs, images=len(data.names))
     return net
+
+
+def _mix(net: nn.Module, before: nn.Module, share: float) -> None:
+    """Replace the weights and statistics of a network by their weighted mean with those of another one like it."""
+    old = before.state_dict()
+    with torch.no_grad():
+        for name, value in net.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(old[name].to(value.device), 1 - share)
 
 
 def _likeliest(data: TagDataset, masks: Artefacts[SoftMask]) -> Iterator[Tensor]:
