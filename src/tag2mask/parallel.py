@@ -34,22 +34,26 @@ def map_images(
         Exception: the first one that a call raises; calls that have begun are finished, those waiting are dropped.
     """
     count = workers if workers is not None else min(8, os.cpu_count() or 1)
+    results: dict[int, Result] = {}
+
+    def call(index: int, name: str) -> None:
+        results[index] = function(name)
+
     with progress_bar(title, len(names)) as advance, ThreadPoolExecutor(count) as pool:
-        futures: list[Future[Result]] = []
-        under_way: set[Future[Result]] = set()
+        # No other future is kept: each holds a lock and a queue, a kilobyte for every image.
+        under_way: set[Future[None]] = set()
         try:
-            for name in names:
-                futures.append(pool.submit(function, name))
-                under_way.add(futures[-1])
+            for index, name in enumerate(names):
+                under_way.add(pool.submit(call, index, name))
                 under_way = _finish(under_way, 2 * count - 1, advance)
             _finish(under_way, 0, advance)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return [future.result() for future in futures]
+    return [results[index] for index in range(len(results))]
 
 
-def _finish(under_way: set[Future[Result]], at_most: int, advance: Callable[[int, str], None]) -> set[Future[Result]]:
+def _finish(under_way: set[Future[None]], at_most: int, advance: Callable[[int, str], None]) -> set[Future[None]]:
     """Wait until no more than some calls are under way, and give those; an error of one that ended is raised."""
     while len(under_way) > at_most:
         done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
