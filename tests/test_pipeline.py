@@ -18,7 +18,7 @@ import tag2mask
 from tag2mask.data.sources import open_folder
 from tag2mask.data.store import STAGES
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, change_settings, run_affinitynet
-from tag2mask.pipelines.predict import predict_files
+from tag2mask.pipelines.predict import _image_files, predict_files
 from tag2mask.records import labels_from_class_ids
 from tag2mask.stages import s1_classify, s4_affinity, s6_segment
 from tiny import (
@@ -402,3 +402,14 @@ def test_only_a_finished_run_can_be_loaded(copied, tmp_path):
     with pytest.raises(ValueError, match="expected a"):
         tag2mask.load(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists(), "looking at a run makes none"
+
+
+def test_many_files_of_one_name_get_short_names_of_their_own(tmp_path):
+    files = [tmp_path / f"cam{number}" / "images" / f"0.{'jpg' if number % 2 else 'png'}" for number in range(40)]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    named = _image_files(files)
+    assert list(named.values()) == files
+    assert list(named)[:4] == ["0", "images_0", "images_0_png", "0_2"]
+    assert max(map(len, named)) < 14

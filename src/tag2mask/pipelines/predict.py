@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,8 +122,8 @@ def load(path: str | Path, *, runtime: Runtime | None = None) -> TrainedRun:
     """
     run = RunFolder.existing(path)
     runtime = runtime or Runtime()
-    if count := finished_rounds(run):
-        return _load_round(Round(run, count), runtime)
+    if rounds := finished_rounds(run):
+        return _load_round(Round(run, rounds), runtime)
     if "06_segment" not in run.stage_summaries():
         raise ValueError(
             f"{run.path}: expected a finished run, its segmenter is not trained. Start it again to finish."
@@ -189,7 +190,7 @@ def predict_files(
 
 
 def _image_files(paths: Sequence[Path]) -> dict[str, Path]:
-    """Output name -> file; files of one name in several folders get their suffix or folder in front."""
+    """Output name -> file; files of one name in several folders get their folder in front, suffix or number behind."""
     suffixes = set(Image.registered_extensions())
     found: list[tuple[str, Path]] = []
     for path in paths:
@@ -204,10 +205,7 @@ def _image_files(paths: Sequence[Path]) -> dict[str, Path]:
         raise ValueError(f"{', '.join(map(str, paths))}: expected images, found none.")
     named: dict[str, Path] = {}
     for name, path in found:
-        free = name
-        while free in named:
-            free = (
-                f"{path.parent.name}_{free}" if not free.startswith(path.parent.name) else f"{free}_{path.suffix[1:]}"
-            )
-        named[free] = path
+        longer = name if name.startswith(path.parent.name) else f"{path.parent.name}_{name}"
+        offered = chain([name, longer, f"{longer}_{path.suffix[1:]}"], (f"{name}_{number}" for number in count(2)))
+        named[next(free for free in offered if free not in named)] = path
     return named
