@@ -411,5 +411,5 @@ def test_many_files_of_one_name_get_short_names_of_their_own(tmp_path):
         file.touch()
     named = _image_files(files)
     assert list(named.values()) == files
-    assert list(named)[:4] == ["0", "images_0", "images_0_png", "0_2"]
+    assert list(named)[:5] == ["0", "images_0", "images_0_png", "images_0_jpg", "0_2"]
     assert max(map(len, named)) < 14
