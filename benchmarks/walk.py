@@ -4,15 +4,15 @@
 
 "Dense" is how the authors of AffinityNet write it down: W^beta as a matrix of n x n, n pixels of the map, its columns
 divided by their sums, squared eight times, then one product with the scores; all in float32. Where objects are cut off
-from each other the powers hold denormal numbers (here up to 12 % of them), which some CPUs multiply many times more
-slowly and others do not; "flushed" is the same with `torch.set_flush_denormal(True)`. "Sparse" takes the 256 steps one
-by one with a sparse matrix of scipy, in float32.
+from each other the powers hold denormal numbers (here about an eighth of them), which some CPUs multiply many times
+more slowly and others do not; "flushed" is the same with `torch.set_flush_denormal(True)`. "Sparse" takes the 256 steps
+one by one with a sparse matrix of scipy, in float32.
 
 Every way runs in a process of its own, ours and the sparse one on one thread. Each time is the best of some
 repetitions, from the pairs (the dense and the sparse way: from W as a matrix) to the walked scores. On maps from
 --once on only one of the eight squarings is timed, and taken eight times; the rows say so. "Memory" is the largest
-resident memory of one call, less what the process held before (Linux). "Difference" is the largest one to the same
-256 steps in float64.
+resident memory of one call, less what the process held before, W too (Linux). "Difference" is the largest one to the
+same 256 steps in float64.
 """
 
 from __future__ import annotations
