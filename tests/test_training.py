@@ -147,6 +147,15 @@ def test_a_schedule_that_can_not_be_is_told(field_name, value):
         replace(SCHEDULES["sgd"], **{field_name: value})
 
 
+def test_what_is_drawn_follows_from_the_seed_and_the_words():
+    with runtime(3).seeded("view", 1, "cat"):
+        drawn = torch.rand(5)
+    expected = torch.Generator().manual_seed(runtime(3).derived_seed("view", 1, "cat"))
+    assert drawn.equal(torch.rand(5, generator=expected))
+    with runtime(3).seeded("view", 2, "cat"):
+        assert not drawn.equal(torch.rand(5))
+
+
 def test_training_leaves_the_global_generator_alone():
     net = small_net()
     torch.manual_seed(5)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
+from torchvision.transforms.v2 import ColorJitter
 
 from tag2mask.data.transforms import (
     Window,
@@ -121,6 +122,21 @@ def test_no_jitter_changes_nothing_and_some_does():
     assert changed.shape == pixels.shape
     assert changed.dtype == torch.uint8
     assert not changed.equal(pixels)
+
+
+@pytest.mark.parametrize("strengths", [(0.3, 0.3, 0.3, 0.1), (0, 0, 0, 0.5), (0.2, 0, 1.0, 0), (0, 0.4, 0, 0.1)])
+def test_jitter_is_colour_jitter_to_the_bit(strengths):
+    orders = set()
+    for seed in range(30):
+        pixels = photo(9, 11, seed)
+        torch.manual_seed(seed)
+        expected, after = ColorJitter(*strengths)(pixels), torch.get_rng_state()
+        torch.manual_seed(seed)
+        assert jitter(pixels, strengths).equal(expected)
+        assert torch.get_rng_state().equal(after), "as many numbers are drawn"
+        torch.manual_seed(seed)
+        orders.add(tuple(torch.randperm(4).tolist()))
+    assert len(orders) > 10, "the four in many orders"
 
 
 def test_outside_the_image_a_view_is_zero():

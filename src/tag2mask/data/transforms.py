@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import ColorJitter
 from torchvision.transforms.v2 import functional as TF
 
 from tag2mask.checks import check_shape
+from tag2mask.data.hue import turn_hues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,9 +142,19 @@ def jitter(pixels: Tensor, strengths: Sequence[float]) -> Tensor:
     """
     if not any(strengths):
         return pixels
-    brightness, contrast, saturation, hue = strengths
-    changed: Tensor = ColorJitter(brightness, contrast, saturation, hue)(pixels)
-    return changed
+    changes = (
+        ("brightness_factor", TF.adjust_brightness),
+        ("contrast_factor", TF.adjust_contrast),
+        ("saturation_factor", TF.adjust_saturation),
+        ("hue_factor", turn_hues),
+    )
+    # Drawn as ColorJitter draws, and done in its order.
+    drawn = ColorJitter(*strengths).make_params([pixels])
+    for index in drawn["fn_idx"].tolist():
+        name, change = changes[index]
+        if drawn[name] is not None:
+            pixels = change(pixels, drawn[name])
+    return pixels
 
 
 def padded_view(
