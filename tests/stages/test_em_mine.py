@@ -246,7 +246,7 @@ def test_mined_pixels_are_the_samples_that_the_classifier_is_sure_of(scenes, rou
         kept = 0
         for name in scenes.names:
             regions = regions_of(rounds, name)
-            labels = sharpened_labels(scenes[name], this.soft[name], settings.max_side, tiny_rounds().crf)
+            labels = sharpened_labels(scenes[name], this.mean_soft[name], settings.max_side, tiny_rounds().crf)
             samples = region_samples(labels, regions, 7, settings.share)
             with runtime.inference(net):
                 probabilities = region_probabilities(scenes[name], regions, net, settings, runtime)
@@ -297,7 +297,7 @@ def test_one_region_and_a_region_for_every_pixel_are_mined(finished, tmp_path, d
     this = Round(run, 1, finished)
     for place, name in enumerate(data.names):
         write_labels(this.path / "2_estimate" / "masks" / f"{name}.png", torch.full(data.size, 3 * place), 3)
-    unsharpened = replace(SETTINGS, threshold=0.0, sharpen=False)
+    unsharpened = replace(SETTINGS, threshold=0.0, sharpen=False, averaged=False)
     mine_regions(data, this, unsharpened, crf=CrfSettings(), runtime=tiny_runtime())
     for place, name in enumerate(data.names):
         assert set(this.mined[name].labels.unique().tolist()) <= {3 * place, IGNORE}
@@ -321,7 +321,7 @@ def test_no_superpixel_with_one_label_is_told(painted):
     chequered = 3 * ((torch.arange(40)[:, None] + torch.arange(60)) % 2)
     for name in data.names:
         write_labels(this.path / "2_estimate" / "masks" / f"{name}.png", chequered, 3)
-    settings = replace(SETTINGS, start_from="imagenet", sharpen=False)
+    settings = replace(SETTINGS, start_from="imagenet", sharpen=False, averaged=False)
     with pytest.raises(ValueError, match=r"em/round_1/3_mine: no superpixel has one label on 80% of its pixels\. Take"):
         mine_regions(data, this, settings, crf=CrfSettings(), runtime=tiny_runtime())
 

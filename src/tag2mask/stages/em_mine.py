@@ -184,11 +184,11 @@ def _samples(data: TagDataset, this: Round, settings: MineSettings, crf: CrfSett
     title = f"{this.folder}/{MINE}"
 
     def work(name: str) -> Tensor:
-        soft = this.mean_soft[name] if settings.averaged else this.soft[name]
+        softs = this.mean_soft if settings.averaged else this.soft
         if settings.sharpen:
-            labels = sharpened_labels(data[name], soft, settings.max_side, crf)
+            labels = sharpened_labels(data[name], softs[name], settings.max_side, crf)
         else:
-            labels = soft_labels(soft) if settings.averaged else this.unary[name]
+            labels = soft_labels(softs[name]) if settings.averaged else this.unary[name]
         return region_samples(labels, regions_of(this.run, name), 1 + len(data.class_names), settings.share)
 
     samples = dict(zip(data.names, map_images(work, data.names, f"{title} samples"), strict=True))
