@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tag2mask.ops import mean_field, walk_kernels
 from tag2mask.ops.crf import PARTS, CrfSettings, DenseCrf, _blurred, _kernels_for, _team, dense_crf
 from tag2mask.ops.permutohedral import build_lattice, part
 
@@ -199,3 +200,11 @@ def test_errors_say_what_is_wrong(change, message):
 def test_settings_are_checked(field):
     with pytest.raises(ValueError, match=f"CrfSettings.{field}"):
         CrfSettings(**{field: -1})
+
+
+@pytest.mark.parametrize("module", [mean_field, walk_kernels])
+def test_kernels_hold_numbers_only(module):
+    # A kernel that holds another one gets another name on disk in every process, and is compiled anew in each.
+    kernels = [each for each in vars(module).values() if hasattr(each, "py_func")]
+    held = [cell.cell_contents for each in kernels for cell in each.py_func.__closure__ or ()]
+    assert {type(each) for each in held} == {int}

@@ -20,6 +20,7 @@ from tag2mask.ops.vectors import (
     add,
     divide,
     fill,
+    fill_like,
     fma,
     largest,
     load,
@@ -51,31 +52,30 @@ POLYNOMIAL = tuple(
 P5, P4, P3, P2, P1, P0 = POLYNOMIAL
 
 
-def make_exponential(lanes: int) -> Any:
-    """The kernel ``exponential`` for vectors of so many lanes."""
-
-    @kernel
-    def exponential(x):
-        """exp(x), to the last bit or two; 0 below LOWEST."""
-        safe = maximum(x, fill(LOWEST, lanes))
-        rounder = fill(ROUNDER, lanes)
-        n = subtract(fma(safe, fill(LOG2_E, lanes), rounder), rounder)
-        rest = fma(n, fill(-LN2_HIGH, lanes), safe)
-        rest = fma(n, fill(-LN2_LOW, lanes), rest)
-        y = fma(fill(P5, lanes), rest, fill(P4, lanes))
-        y = fma(y, rest, fill(P3, lanes))
-        y = fma(y, rest, fill(P2, lanes))
-        y = fma(y, rest, fill(P1, lanes))
-        y = fma(y, rest, fill(P0, lanes))
-        y = fma(y, multiply(rest, rest), add(rest, fill(ONE, lanes)))
-        return where_above(x, fill(LOWEST, lanes), multiply(y, power_of_two(n)))
-
-    return exponential
+@kernel
+def exponential(x):
+    """exp(x) of a vector, to the last bit or two; 0 below LOWEST."""
+    lowest = fill_like(LOWEST, x)
+    safe = maximum(x, lowest)
+    rounder = fill_like(ROUNDER, x)
+    n = subtract(fma(safe, fill_like(LOG2_E, x), rounder), rounder)
+    rest = fma(n, fill_like(-LN2_HIGH, x), safe)
+    rest = fma(n, fill_like(-LN2_LOW, x), rest)
+    y = fma(fill_like(P5, x), rest, fill_like(P4, x))
+    y = fma(y, rest, fill_like(P3, x))
+    y = fma(y, rest, fill_like(P2, x))
+    y = fma(y, rest, fill_like(P1, x))
+    y = fma(y, rest, fill_like(P0, x))
+    y = fma(y, multiply(rest, rest), add(rest, fill_like(ONE, x)))
+    return where_above(x, lowest, multiply(y, power_of_two(n)))
 
 
 def make_kernels(lanes: int) -> tuple[Any, Any]:
-    """The kernels ``step`` and ``blur`` for vectors of so many lanes."""
-    exponential = make_exponential(lanes)
+    """The kernels ``step`` and ``blur`` for vectors of so many lanes.
+
+    Of what stands outside them they hold on to numbers only: a kernel that holds another one is not found again among
+    those that are kept on disk, and every process would compile it anew.
+    """
 
     @kernel
     def step(unary, channels, start, stop, off_a, wt_a, val_a, off_b, wt_b, val_b, out_a, out_b, result):
@@ -141,9 +141,6 @@ def make_kernels(lanes: int) -> tuple[Any, Any]:
     return step, blur
 
 
-EXPONENTIAL = make_exponential(8)
-
-
 @kernel
 def step_two(unary, channels, start, stop, off_a, wt_a, val_a, off_b, wt_b, val_b, out_a, out_b, result):
     """`step` for two labels: one number per pixel, so the vectors run over pixels."""
@@ -160,7 +157,7 @@ def step_two(unary, channels, start, stop, off_a, wt_a, val_a, off_b, wt_b, val_
             energy[i - first] = e
         for k in range(0, BLOCK, 8):
             zero, e = fill(ZERO, 8), load(energy, k, 8)
-            mine, other = EXPONENTIAL(minimum(e, zero)), EXPONENTIAL(minimum(subtract(zero, e), zero))
+            mine, other = exponential(minimum(e, zero)), exponential(minimum(subtract(zero, e), zero))
             both = add(mine, other)
             store(q1, k, divide(mine, both))
             store(q0, k, divide(other, both))

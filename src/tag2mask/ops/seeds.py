@@ -25,7 +25,8 @@ def labels_of_scores(scores: Tensor, class_ids: Tensor) -> Tensor:
     """
     check_shape("scores", scores, "channels H W", channels=len(class_ids) + 1)
     labels = torch.cat([class_ids.new_full((1,), BACKGROUND), labels_from_class_ids(class_ids)])
-    return labels.to(scores.device)[scores.argmax(dim=0)]
+    # Over the first dimension torch's argmax takes ten times as long.
+    return labels.to(scores.device)[scores.max(dim=0).indices]
 
 
 def seed_labels(low: Tensor, high: Tensor, class_ids: Tensor) -> Tensor:

@@ -89,6 +89,16 @@ def fill(_, value, lanes):
 
 
 @intrinsic
+def fill_like(_, value, vector):
+    """The vector that holds one float32 in as many lanes as another vector has."""
+
+    def code(_context, builder, _signature, arguments):
+        return _fill(builder, arguments[0], vector.lanes)
+
+    return vector(types.float32, vector), code
+
+
+@intrinsic
 def add(_, a, b):
     """a + b."""
     return a(a, b), lambda _context, builder, _signature, arguments: builder.fadd(*arguments)
