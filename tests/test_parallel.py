@@ -4,8 +4,9 @@ import threading
 import time
 
 import pytest
+import torch
 
-from tag2mask.parallel import map_images
+from tag2mask.parallel import SMALL_SIDE, Turns, map_images
 
 NAMES = [f"image_{i}" for i in range(40)]
 
@@ -107,3 +108,81 @@ def test_one_error_among_several_is_the_one_raised():
 
     with pytest.raises(KeyError, match="image_"):
         map_images(fail, NAMES, "test", workers=4)
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of torch's threads, which is put back at the end."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("in_all", "workers", "each"), [(1, 3, 1), (2, 2, 1), (4, 2, 2), (3, 1, 3)])
+def test_torch_s_threads_are_dealt_out_and_put_back(threads, in_all, workers, each):
+    threads(in_all)
+    assert set(map_images(lambda _: torch.get_num_threads(), NAMES, "test", workers=workers)) == {each}
+    assert torch.get_num_threads() == in_all
+    new = []
+    thread = threading.Thread(target=lambda: new.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert new == [in_all]
+
+
+def in_turns(turns, workers):
+    """The most that are in a block at once, and the numbers of torch's threads there."""
+    watched, found = Watched(lambda _: time.sleep(0.002)), set()
+
+    def work(name):
+        with turns.take():
+            watched(name)
+            found.add(torch.get_num_threads())
+
+    map_images(work, NAMES, "test", workers=workers)
+    return watched.most_at_once, found
+
+
+@pytest.mark.parametrize("side", [1, SMALL_SIDE])
+def test_networks_look_at_small_images_side_by_side_in_a_thread_each(threads, side):
+    threads(2)
+    assert in_turns(Turns(torch.device("cpu"), side), workers=4) == (2, {1})
+
+
+@pytest.mark.parametrize(("device", "side"), [("cpu", SMALL_SIDE + 1), ("cpu", 0), ("cuda", 64)])
+def test_networks_look_at_others_one_after_the_other_with_all_threads(threads, device, side):
+    threads(2)
+    assert in_turns(Turns(torch.device(device), side), workers=4) == (1, {2})
+
+
+def test_an_error_ends_a_turn(threads):
+    threads(2)
+    turns = Turns(torch.device("cpu"), 0)
+
+    def work(name):
+        with turns.take():
+            raise KeyError(name)
+
+    with pytest.raises(KeyError, match="image_"):
+        map_images(work, NAMES, "test", workers=2)
+    assert in_turns(turns, workers=2)[0] == 1
+
+
+def cast_of(net, known):
+    """The output of a layer under autocast; the weights that it was cast from have been cast before if `known`."""
+    with torch.profiler.profile() as watched, torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = net(torch.ones(1, 4, dtype=torch.bfloat16))
+    assert any(event.name == "aten::_to_copy" for event in watched.events()) != known
+    return found
+
+
+def test_weights_are_cast_once_and_anew_once_they_have_changed():
+    net = torch.nn.Linear(4, 2, bias=False)
+    first = map_images(lambda name: cast_of(net, known=name != NAMES[0]), NAMES[:3], "test", workers=1)
+    assert first[0].equal(first[2])
+    with torch.autocast("cpu", torch.bfloat16):
+        net(torch.ones(1, 4)).sum().backward()
+    assert net.weight.grad is not None
+    with torch.no_grad():
+        net.weight.zero_()
+    assert not map_images(lambda _: cast_of(net, known=False), NAMES[:1], "test", workers=1)[0].any()

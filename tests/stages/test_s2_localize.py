@@ -6,10 +6,11 @@ from torch.testing import assert_close
 
 from painted import Stripes, run_by_hand
 from tag2mask.data.artefacts import write_cams
-from tag2mask.ops.cam import upper_fence
+from tag2mask.data.transforms import normalise, resize_image
+from tag2mask.ops.cam import merge_views, normalise_maps, upper_fence
 from tag2mask.records import Cams, TaggedImage
 from tag2mask.stages.s1_classify import build_classifier
-from tag2mask.stages.s2_localize import ABOVE, STAGE, LocalizeSettings, _sharpen_diffuse, image_cams
+from tag2mask.stages.s2_localize import ABOVE, STAGE, LocalizeSettings, _sharpen_diffuse, image_cams, make_cams
 from tiny import StoppedError, stopped_while_writing, tiny_runtime, tiny_settings
 
 
@@ -44,6 +45,63 @@ def test_a_mirrored_image_has_mirrored_maps(scenes):
     settings = LocalizeSettings(scales=(1.0, 2.0), map_stride=2)
     # Each view is also seen mirrored, so the sum has no favourite side; 64 pixels, a multiple of every stride.
     assert_close(cams_of(mirrored, settings).scores.flip(-1), cams_of(image, settings).scores, rtol=1e-3, atol=1e-3)
+
+
+def one_view_at_a_time(image, net, scales):
+    """The maps as the paper tells of them: a batch of one per view, merged at full size."""
+    views, mirrored = [], []
+    for scale in scales:
+        pixels = resize_image(image.pixels, tuple(round(side * scale) for side in image.size))
+        for flip in (False, True):
+            view = normalise(pixels, net.backbone.mean, net.backbone.std)
+            views.append(net.cams(view.flip(-1)[None] if flip else view[None])[0, image.class_ids])
+            mirrored.append(flip)
+    return normalise_maps(merge_views(views, mirrored, image.size))
+
+
+def test_maps_are_those_of_one_view_at_a_time(scenes):
+    image, settings = scenes[scenes.names[0]], LocalizeSettings(scales=(1.0, 0.5, 1.5), map_stride=1)
+    with tiny_runtime().inference(net := classifier()):
+        expected = one_view_at_a_time(image, net, settings.scales)
+        assert_close(image_cams(image, net, settings, tiny_runtime()).scores, expected, rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of torch's threads, which is put back at the end."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def maps_on_disk(path, data, net):
+    make_cams(data, net, run := run_by_hand(path, data), LocalizeSettings.quick(64), runtime=tiny_runtime())
+    return [run.cams[name].scores for name in data.names]
+
+
+def test_several_images_at_a_time_have_the_maps_of_one_at_a_time(scenes, tmp_path, threads):
+    net, found = classifier().train(), []
+    for count in (1, 3):
+        threads(count)
+        found.append(maps_on_disk(tmp_path / str(count), scenes, net))
+        assert torch.get_num_threads() == count
+        assert net.training
+    # Kept in float16, whose steps below 1 are 0.0005.
+    assert_close(found[1], found[0], rtol=0, atol=1e-3)
+
+
+def test_several_images_at_a_time_that_were_stopped_go_on(scenes, tmp_path, threads):
+    threads(2)
+    net = classifier()
+    expected = maps_on_disk(tmp_path / "whole", scenes, net)
+    with pytest.raises(StoppedError), stopped_while_writing(STAGE, 3):
+        maps_on_disk(tmp_path / "stopped", scenes, net)
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "stopped" / STAGE / "maps").rglob("*.npz")}
+    assert 0 < len(done) < len(scenes.names)
+    assert torch.get_num_threads() == 2
+    found = maps_on_disk(tmp_path / "stopped", scenes, net)
+    assert all(one.equal(other) for one, other in zip(found, expected, strict=True))
+    assert all(path.stat().st_mtime_ns == time for path, time in done.items())
 
 
 def test_large_images_are_shrunk_and_odd_ones_fit():

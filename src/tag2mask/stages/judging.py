@@ -6,7 +6,6 @@ Not published; `tag2mask.stages.choosing` says why these three.
 from __future__ import annotations
 
 from dataclasses import replace
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ from tag2mask.data.transforms import limit_long_side, normalise, resize_image
 from tag2mask.ops.cam import as_probabilities
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.separability import colour_bins, colour_separability
+from tag2mask.parallel import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,8 +46,7 @@ class MaskJudge:
 
     def __init__(self, classifier: CamClassifier, crf: CrfSettings, runtime: Runtime, max_side: int) -> None:
         self._classifier, self._crf, self._runtime, self._max_side = classifier, crf, runtime, max_side
-        # The net has all cores to itself for one image, while CRFs of others go on beside it.
-        self._turns = Lock()
+        self._turns = Turns(runtime.device, max_side)
 
     def __call__(self, image: TaggedImage, candidates: Iterable[Tensor]) -> np.ndarray:
         """Judge the masks that several score maps of one image give.
@@ -84,7 +83,7 @@ class MaskJudge:
         stack = torch.from_numpy(np.stack(masks))[:, None].float()
         inside = F.interpolate(stack, size, mode="bilinear", align_corners=False)
         found = []
-        with self._turns, self._runtime.inference(net):
+        with self._turns.take(), self._runtime.inference(net):
             for part in torch.split(inside, 16):
                 views = torch.cat([pixels * part, pixels * (1 - part)])
                 logits = net(views.to(self._runtime.device, memory_format=torch.channels_last))

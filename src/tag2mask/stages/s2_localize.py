@@ -12,7 +12,7 @@ from tag2mask.checks import check_number
 from tag2mask.data.artefacts import write_cams
 from tag2mask.data.transforms import limit_long_side
 from tag2mask.ops.cam import merge_views, normalise_maps, sharpen_diffuse, upper_fence
-from tag2mask.progress import track
+from tag2mask.parallel import Turns, map_images
 from tag2mask.records import Cams
 from tag2mask.stages.views import whole_view
 
@@ -99,10 +99,15 @@ def make_cams(
     stage = run.open_stage(STAGE, settings, after=("01_classify",))
     if stage.finished:
         return run.cams
-    with runtime.inference(classifier):
-        for name in track(stage.missing([f"maps/{name}" for name in data.names], ".npz"), STAGE):
-            image = data[name.removeprefix("maps/")]
-            write_cams(stage.file(name, ".npz"), image_cams(image, classifier, settings, runtime))
+    turns = Turns(runtime.device, settings.max_side)
+
+    def work(path: str) -> None:
+        image = data[path.removeprefix("maps/")]
+        with turns.take(), runtime.inference(classifier):
+            cams = image_cams(image, classifier, settings, runtime)
+        write_cams(stage.file(path, ".npz"), cams)
+
+    map_images(work, stage.missing([f"maps/{name}" for name in data.names], ".npz"), STAGE)
     line = f"maps of {len(data.names)} images at {len(settings.scales)} scales"
     if settings.fence:
         line += f", {_sharpen_diffuse(data, stage, run, settings)} diffuse ones sharpened"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -16,7 +15,7 @@ from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_aff
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.random_walk import random_walk
 from tag2mask.ops.seeds import labels_of_scores
-from tag2mask.parallel import map_images
+from tag2mask.parallel import Turns, map_images
 from tag2mask.records import Cams, PixelAffinity, PseudoMask
 from tag2mask.stages.choosing import ALPHAS, BETAS, STEPS, choose_image_alpha, choose_walk
 from tag2mask.stages.s3_seed import crf_probabilities, resize_labels
@@ -195,11 +194,10 @@ def walk_masks(
     if stage.finished:
         return run.masks
     classes = len(data.class_names)
-    # The net has all cores to itself for one image, while walks and CRFs of others go on beside it.
-    turns = Lock()
+    turns = Turns(runtime.device, affinity.cells * affinity.output_stride)
 
     def affinity_of(image: TaggedImage) -> PixelAffinity:
-        with turns, runtime.inference(net):
+        with turns.take(), runtime.inference(net):
             return image_affinity(image, net, affinity, runtime)
 
     def pairs_of(image: TaggedImage) -> PixelAffinity:
