@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from painted import STRIPES, Stripes, inside, run_by_hand, stripes_seen
-from tag2mask.data.artefacts import read_json, write_json, write_labels
+from painted import STRIPES, Stripes, inside, run_by_hand, soft_by_hand, stripes_seen
+from tag2mask.data.artefacts import read_json, write_json, write_labels, write_region_scores, write_soft_mask
 from tag2mask.data.rounds import Round
 from tag2mask.nets.backbones import Backbone
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
@@ -23,6 +23,7 @@ from tag2mask.records import IGNORE, Regions, TaggedImage
 from tag2mask.stages.em_mine import (
     MineSettings,
     RegionViews,
+    _averaged,
     collate_regions,
     mine_regions,
     region_loss,
@@ -347,3 +348,34 @@ def test_settings_that_can_not_be_are_told(change, words):
 def test_presets():
     assert MineSettings().share == 0.8
     assert MineSettings.quick(images=100).epochs > MineSettings.quick(images=2000).epochs
+
+
+def test_regions_are_judged_by_the_mean_of_the_scores_since_the_second_round(painted):
+    _, first = painted
+    own = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    for number in (1, 2):
+        assert _averaged(own, Round(first.run, number), "a") is own
+    kept = [torch.tensor([[1.0, 0.0], [0.5, 0.5]]), torch.tensor([[0.5, 0.5], [0.0, 1.0]])]
+    found = kept[0]
+    for number, scores in ((2, kept[0]), (3, kept[1]), (4, own)):
+        this = Round(first.run, number)
+        found = _averaged(scores, this, "a")
+        write_region_scores(this.region_scores.path_of("a"), found)
+    assert_close(found, torch.stack([*kept, own]).mean(dim=0), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("averaged", [True, False])
+def test_scores_are_kept_where_they_are_averaged(painted, finished, averaged):
+    data, this = painted
+    this = Round(this.run, 1, finished)
+    settings = replace(SETTINGS, sharpen=False, averaged=averaged)
+    for name in data.names:
+        write_soft_mask(this.soft.path_of(name), soft_by_hand(data, name))
+    mine_regions(data, this, settings, crf=CrfSettings(), runtime=tiny_runtime())
+    for name in data.names:
+        assert (name in this.region_scores) == averaged
+        if averaged:
+            scores = this.region_scores[name]
+            assert scores.shape == (regions_of(this.run, name).count, 1 + len(data.class_names))
+            assert_close(scores.sum(dim=1), torch.ones(len(scores)), rtol=0, atol=2e-3)
+    this.check_whole(masks_only=True)

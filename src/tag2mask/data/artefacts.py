@@ -186,6 +186,18 @@ def read_regions(path: Path) -> Regions:
     return Regions(ids, int(ids.max()) + 1)
 
 
+def write_region_scores(path: Path, scores: Tensor) -> None:
+    """Write (R, 1 + C) float32 in [0, 1] as a compressed float16 npz."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, scores=scores.numpy().astype(np.float16))
+
+
+def read_region_scores(path: Path) -> Tensor:
+    """Read what `write_region_scores` wrote: (R, 1 + C) float32."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return torch.from_numpy(arrays["scores"].astype(np.float32))
+
+
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors as safetensors, with text beside them."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from tag2mask.data.artefacts import read_labels, read_soft_mask, read_unit
+from tag2mask.data.artefacts import read_labels, read_region_scores, read_soft_mask, read_unit
 from tag2mask.data.settings import Settings, settings_from
 from tag2mask.data.stage_folder import load_weights_file, state_of
 from tag2mask.data.store import ROUND_STAGES, Artefacts
@@ -113,6 +113,11 @@ class Round:
         return self._artefacts(f"{MINE}/mined", ".png", lambda path, name: Seeds(name, read_labels(path)))
 
     @property
+    def region_scores(self) -> Artefacts[Tensor]:
+        """(R, 1 + C) float32: what the superpixels of the training images are, by the rounds since the second."""
+        return self._artefacts(f"{MINE}/scores", ".npz", lambda path, _: read_region_scores(path))
+
+    @property
     def refined_soft(self) -> Artefacts[SoftMask]:
         """alpha_p of the training images."""
         return self._artefacts(f"{REFINE}/soft", ".npz", read_soft_mask)
@@ -158,6 +163,8 @@ class Round:
         if not masks_only:
             made[ESTIMATE].append(self.soft)
             made[REFINE].append(self.refined_soft)
+            if (self.path / MINE / "scores").is_dir():
+                made[MINE].append(self.region_scores)
         for stage in self.summaries():
             files = [found.path_of(name) for found in made.get(stage, []) for name in found]
             if stage in {UNARY, PAIRWISE} and not masks_only:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import torch.nn.functional as F
 
+from tag2mask.batches import epoch_batches
 from tag2mask.checks import check_choice, check_number
-from tag2mask.data.artefacts import write_labels
-from tag2mask.data.rounds import ESTIMATE, MINE
+from tag2mask.data.artefacts import write_labels, write_region_scores
+from tag2mask.data.rounds import ESTIMATE, MINE, Round
 from tag2mask.data.settings import weights_file
 from tag2mask.data.tally import Tally
 from tag2mask.data.transforms import limit_long_side
@@ -18,15 +19,14 @@ from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
 from tag2mask.ops.mining import allowed_labels, confident_regions, mask_logits, region_labels_to_pixels, region_samples
 from tag2mask.ops.superpixels import join_regions
-from tag2mask.parallel import map_images
-from tag2mask.progress import track
+from tag2mask.parallel import Turns, map_images
 from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
 from tag2mask.stages.em_regions import RegionBatch, RegionViews, collate_regions
 from tag2mask.stages.em_sharpen import sharpened_labels, soft_labels
 from tag2mask.stages.em_superpixels import SUPERPIXELS, regions_of
 from tag2mask.stages.views import check_views, crop_side, whole_view
 from tag2mask.stages.weights import starting_backbone
-from tag2mask.training import Runtime, Schedule, epoch_batches, fit
+from tag2mask.training import Runtime, Schedule, fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.rounds import Round
     from tag2mask.data.stage_folder import StageFolder
     from tag2mask.data.store import RunFolder
     from tag2mask.ops.crf import CrfSettings
@@ -60,8 +59,8 @@ class MineSettings(Schedule):
         max_side: images with a longer side are shrunk to it when regions are judged; 0 means never.
         context: the classifier sees the surroundings of a region too, on the backbone's last level.
         sharpen: samples are taken from alpha_u after a dense CRF, whose edges are those of the image (not published).
-        averaged: samples are taken from the mean of alpha_u over the rounds so far, instead of that of this round
-            alone (not published).
+        averaged: samples are taken from the mean of alpha_u over the rounds so far, and regions are judged by the mean
+            of the classifiers' scores since the second round, instead of by those of this round alone (not published).
         enabled: without mining, every pixel of the unary output is taken as confident (for comparison).
     """
 
@@ -253,17 +252,31 @@ def _judge(
 ) -> Tally:
     """Write the labels of the regions that are kept; how many regions of each image are kept, dropped and unknown."""
     tally = Tally(stage)
-    missing = tally.missing("mined", ".png", data.names, data.names)
-    with runtime.inference(net):
-        for name in track(missing, f"{this.folder}/{MINE} judge"):
-            regions = regions_of(this.run, name)
-            probabilities = region_probabilities(data[name], regions, net, settings, runtime)
-            mined = confident_regions(samples[name], probabilities, settings.threshold)
-            labels = region_labels_to_pixels(mined.labels, regions)
-            write_labels(stage.file(f"mined/{name}", ".png"), labels, len(data.class_names))
-            groups = {"kept": mined.kept, "dropped": mined.dropped, "unknown": mined.unknown}
-            tally.add(name, {group: int(chosen.sum()) for group, chosen in groups.items()})
+    turns = Turns(runtime.device, settings.max_side)
+
+    def work(name: str) -> None:
+        image, regions = data[name], regions_of(this.run, name)
+        with turns.take(), runtime.inference(net):
+            probabilities = region_probabilities(image, regions, net, settings, runtime)
+        if settings.averaged:
+            probabilities = _averaged(probabilities, this, name)
+            write_region_scores(stage.file(f"scores/{name}", ".npz"), probabilities)
+        mined = confident_regions(samples[name], probabilities, settings.threshold)
+        labels = region_labels_to_pixels(mined.labels, regions)
+        write_labels(stage.file(f"mined/{name}", ".png"), labels, len(data.class_names))
+        groups = {"kept": mined.kept, "dropped": mined.dropped, "unknown": mined.unknown}
+        tally.add(name, {group: int(chosen.sum()) for group, chosen in groups.items()})
+
+    map_images(work, tally.missing("mined", ".png", data.names, data.names), f"{this.folder}/{MINE} judge")
     return tally
+
+
+def _averaged(probabilities: Tensor, this: Round, name: str) -> Tensor:
+    """The mean of an image's scores over the rounds since the second; the first learned from seeds, which are fewer."""
+    if this.number <= 2:
+        return probabilities
+    before = Round(this.run, this.number - 1, this.start).region_scores[name]
+    return (before + (probabilities - before) / (this.number - 1)).clamp(0, 1)
 
 
 def region_probabilities(
