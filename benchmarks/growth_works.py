@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from dense_crf import draw_image
+from tag2mask.batches import epoch_batches
 from tag2mask.data.artefacts import write_cams, write_labels, write_unit
 from tag2mask.data.folder import held_out, open_folder
 from tag2mask.data.problems import find_problems
@@ -37,7 +38,7 @@ from tag2mask.report import write_report
 from tag2mask.stages.choosing import sample_names
 from tag2mask.stages.s1_classify import ClassifySettings, build_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, image_cams
-from tag2mask.training import Runtime, epoch_batches
+from tag2mask.training import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,6 +10,8 @@ RUN must be finished and have masks. IAL's rounds go to RUN_ial_START. Besides:
                       RUN_iterated
     --also ablate     IAL without one part after the other, two rounds unless --ablated says more; in
                       RUN_ial_START_PART. What a part has no say in is taken over from the whole IAL.
+    --sweep pairwise.smoothness=0,0.1,0.3
+                      likewise with other values of one setting
 """
 
 from __future__ import annotations
@@ -154,19 +156,30 @@ def changed(settings: IALSettings, changes: dict[str, dict[str, object]]) -> IAL
     return replace(settings, **{part: replace(getattr(settings, part), **some) for part, some in changes.items()})
 
 
+def swept(words: str) -> dict[str, dict[str, dict[str, object]]]:
+    """What ``part.setting=value,value`` changes, by name."""
+    place, _, values = words.partition("=")
+    part, _, name = place.partition(".")
+    return {f"{place}={value}": {part: {name: float(value)}} for value in values.split(",")}
+
+
 def main(
     runs: list[Path],
+    *,
     rounds: Annotated[int, typer.Option(help="How many.")] = 5,
     start: Annotated[str, typer.Option(help="What round 1 learns from: seeds or masks.")] = "seeds",
     also: Annotated[list[str] | None, typer.Option(help="steps, iterated, ablate.")] = None,
-    ablated: Annotated[int, typer.Option(help="Rounds of each ablation.")] = 2,
+    ablated: Annotated[int, typer.Option(help="Rounds of each ablation, and of each value of a sweep.")] = 2,
+    sweep: Annotated[str, typer.Option(help="A setting and its values.")] = "",
 ) -> None:
     more = also or []
+    parts = ABLATIONS if "ablate" in more else {"all of it": {}}
+    parts |= swept(sweep) if sweep else {}
     for path in runs:
         run, data, runtime = open_run(path)
         settings = replace(IALSettings.quick_for(data), rounds=RoundSettings(start, rounds))
         whole = run.path.parent / f"{run.path.name}_ial_{start}"
-        for name, changes in ABLATIONS.items() if "ablate" in more else [("all of it", {})]:
+        for name, changes in parts.items():
             started = time.monotonic()
             count = ablated if changes else rounds
             part = replace(changed(settings, changes), rounds=replace(settings.rounds, count=count))

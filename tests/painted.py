@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from tag2mask.data.artefacts import write_labels, write_regions, write_soft_mask, write_unit, write_weights
 from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Round
 from tag2mask.data.store import ROUND_STAGES, RunFolder
+from tag2mask.data.transforms import shrink
 from tag2mask.records import Regions, SoftMask, TaggedImage
 from tag2mask.stages.em_superpixels import SUPERPIXELS
 
@@ -55,6 +56,9 @@ class Stripes:
         red = SHADES[self.ids()]
         pixels = torch.stack([red, torch.full_like(red, 255), torch.zeros_like(red)]).to(torch.uint8)
         return TaggedImage(name, pixels, self.tags(name))
+
+    def shrunk(self, name: str, side: int) -> TaggedImage:
+        return shrink(self[name], side)
 
     def mask(self, name: str) -> None:
         return None

@@ -19,8 +19,10 @@ import tag2mask
 from tag2mask.data import tally as tally_module
 from tag2mask.data.dataset import without
 from tag2mask.data.rounds import Round, finished_rounds
-from tag2mask.data.sources import open_folder
+from tag2mask.data.scenes import make_scenes
+from tag2mask.data.sources import open_folder, save_folder
 from tag2mask.data.store import ROUND_STAGES, RunFolder
+from tag2mask.data.working import WorkingCopies
 from tag2mask.pipelines.ial import run_ial
 from tag2mask.pipelines.ial_settings import IALSettings, RoundSettings
 from tag2mask.pipelines.predict import load, predict_files
@@ -253,6 +255,15 @@ def fail(*_args, **_kwargs):
     raise StoppedError
 
 
+@pytest.fixture
+def one_image_at_a_time():
+    """Where several are under way when one fails, most images of a tiny set may be done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: 1)
+        yield
+
+
+@pytest.mark.usefixtures("one_image_at_a_time")
 def test_rounds_that_fail_in_every_stage_end_with_the_same_files_and_energies(
     scenes, finished, rounds, tmp_path, monkeypatch
 ):
@@ -518,3 +529,18 @@ def open_empty():
     from tiny import Slashed
 
     return Reduced(Slashed(count=8), (), ())
+
+
+def test_large_images_are_worked_on_small_and_their_masks_are_large(tmp_path, monkeypatch):
+    seen = []
+    decode = WorkingCopies._decode
+    monkeypatch.setattr(WorkingCopies, "_decode", lambda self, name: (seen.append(name), decode(self, name))[1])
+    data = open_folder(save_folder(make_scenes(6, 240, val_count=2), tmp_path / "data"))
+    run = tiny_ial(data, tmp_path / "run", tiny_rounds(rounds=RoundSettings("masks", 1)), first=tiny_settings())
+    assert sorted(seen) == sorted(data.names + data.val_names), "decoded once each, for all stages together"
+    last = Round(run, 1)
+    for name in data.names:
+        assert run.cams[name].image_size == (240, 240)
+        for masks in (run.seeds, run.masks, last.mined, last.sharpened):
+            assert masks[name].labels.shape == (240, 240)
+    assert all(last.masks[name].labels.shape == (240, 240) for name in data.names + data.val_names)

@@ -2,7 +2,8 @@
 
 import logging
 import math
-from dataclasses import dataclass, field, replace
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from torch.testing import assert_close
 
 from tag2mask.data.store import RunFolder
 from tag2mask.nets.backbones import to_channels_last
-from tag2mask.training import Runtime, Schedule, epoch_batches, fit
+from tag2mask.training import Runtime, Schedule, fit
 
 STEPS = 3
 SCHEDULES = {
@@ -255,46 +256,6 @@ def test_the_rate_rises_and_then_falls_to_zero():
     assert [round(warm.factor(step, 10) / plain.factor(step, 10), 6) for step in range(4)] == [0.5, 1, 1, 1]
 
 
-@dataclass
-class Places:
-    """A data set whose items are the places they were looked up by."""
-
-    count: int
-    seen: list = field(default_factory=list)
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, place):
-        return place
-
-
-@pytest.mark.parametrize(("count", "size"), [(8, 4), (10, 4), (1, 4), (3, 8)])
-def test_an_epoch_shows_every_image_and_only_full_batches(count, size):
-    schedule = Schedule(epochs=1, batch_size=size, rate=1.0)
-    some, steps = epoch_batches(Places(count), list, schedule, runtime(), "test")
-    found = list(some(3))
-    assert len(found) == steps == math.ceil(count / size)
-    assert all(len(batch) == size for batch in found)
-    places = [place for batch in found for place in batch]
-    assert {epoch for epoch, _ in places} == {3}
-    shown = [index for _, index in places]
-    assert sorted(shown[:count]) == list(range(count))
-    # A last small batch is filled up from the start.
-    assert shown[count:] == (shown[:count] * size)[: len(shown) - count]
-
-
-def test_the_order_follows_from_seed_and_epoch_alone():
-    def order(seed, epoch):
-        schedule = Schedule(epochs=1, batch_size=4, rate=1.0)
-        some, _ = epoch_batches(Places(16), list, schedule, runtime(seed), "test")
-        return [index for batch in some(epoch) for _, index in batch]
-
-    assert order(0, 1) == order(0, 1)
-    assert order(0, 1) != order(0, 2)
-    assert order(0, 1) != order(1, 1)
-
-
 def test_inference_puts_every_mode_back():
     net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()))
     net.train()
@@ -371,3 +332,35 @@ def test_clipping_bounds_a_step():
     )
     moved = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
     assert_close(moved.norm(), torch.tensor(0.5), rtol=1e-4, atol=0)
+
+
+def test_several_threads_ask_one_network_and_the_last_one_puts_it_back():
+    net, running = small_net().train(), runtime()
+    first_inside, second_inside = threading.Event(), threading.Event()
+
+    def first():
+        with running.inference(net):
+            first_inside.set()
+            second_inside.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    first_inside.wait(10)
+    with running.inference(net):
+        second_inside.set()
+        thread.join(10)
+        assert not any(part.training for part in net.modules())
+        assert not torch.is_grad_enabled()
+    assert all(part.training for part in net.modules())
+
+
+def test_inference_in_bfloat16_gives_what_it_gave_and_training_goes_on():
+    net, running = small_net(), Runtime("cpu", "bf16")
+    pixels = next(iter(batches(0)))[0]
+    with running.inference(net):
+        first, second = net(pixels), net(pixels)
+    assert first.equal(second)
+    assert not first.requires_grad
+    with running.fabric.autocast():
+        net(pixels).float().sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())

@@ -15,6 +15,7 @@ import torch
 from tag2mask.data import artefacts
 from tag2mask.data.scenes import make_scenes
 from tag2mask.data.sources import open_folder, save_folder
+from tag2mask.data.transforms import shrink
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
 from tag2mask.pipelines.ial import run_ial
 from tag2mask.pipelines.ial_settings import IALSettings
@@ -57,6 +58,9 @@ class Slashed:
 
     def __getitem__(self, name: str) -> TaggedImage:
         return TaggedImage(name, self._scenes[name.split("/")[1]].pixels, self.tags(name))
+
+    def shrunk(self, name: str, side: int) -> TaggedImage:
+        return shrink(self[name], side)
 
     def tags(self, name: str) -> Tensor:
         return self._scenes.tags(name.split("/")[1])[: len(self.class_names)]

@@ -75,13 +75,15 @@ class TaggedImage:
 
     Args:
         name: unique in its dataset; the path below the image folder without the suffix.
-        pixels: (3, H, W) uint8, RGB.
+        pixels: (3, h, w) uint8, RGB: the image, or a smaller copy of it where nothing needs more.
         tags: (C,) bool; all False for an image of pure background.
+        full_size: (H, W) of the image itself; None: that of `pixels`.
     """
 
     name: str
     pixels: Tensor
     tags: Tensor
+    full_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         check_shape(f"{self.name}: pixels", self.pixels, "3 H W")
@@ -91,8 +93,8 @@ class TaggedImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
+        """(height, width) of the image itself in pixels, which its masks have."""
+        return self.full_size or (int(self.pixels.shape[-2]), int(self.pixels.shape[-1]))
 
     @property
     def class_ids(self) -> Tensor:

@@ -10,23 +10,22 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.checks import check_choice, check_number
 from tag2mask.progress import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 Precision = Literal["auto", "32", "bf16"]
 History = dict[str, list[tuple[int, float]]]
-Batch = TypeVar("Batch")
 
 
 def cpu_has_bfloat16() -> bool:
@@ -58,7 +57,8 @@ class Runtime:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``mps``.
         precision: ``32``; ``bf16`` for bfloat16 autocast; ``auto``: bf16 where the hardware has it.
         seed: every random choice of a run derives from it.
-        workers: processes that load images beside the training; ``None``: none on a CPU, 4 with a GPU.
+        workers: processes that load images beside the training; ``None``: 4 with a GPU, none on a CPU,
+            where threads do.
     """
 
     def __init__(
@@ -84,17 +84,19 @@ class Runtime:
         text = json.dumps([self.seed, *map(str, words)]).encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")
 
+    def generator(self, *words: object) -> torch.Generator:
+        """A generator of its own for one purpose, on the CPU; draws what `seeded` would."""
+        return torch.Generator().manual_seed(self.derived_seed(*words))
+
     @contextmanager
     def inference(self, model: nn.Module) -> Iterator[nn.Module]:
-        """The model on the device, in evaluation mode, with autocast and without gradients; put back afterwards."""
-        modes = {part: part.training for part in model.modules()}
-        model.to(self.device).eval()
-        try:
-            with torch.inference_mode(), self.fabric.autocast():
-                yield model
-        finally:
-            for part, mode in modes.items():
-                part.training = mode
+        """The model on the device, in evaluation mode, with autocast and without gradients; put back afterwards.
+
+        Several threads may be inside with the same model.
+        """
+        # Not torch's inference mode, in which autocast would cast the weights anew for every layer that is called.
+        with _evaluated(model.to(self.device)), torch.no_grad(), self.fabric.autocast():
+            yield model
 
     @contextmanager
     def seeded(self, *words: object) -> Iterator[None]:
@@ -104,6 +106,29 @@ class Runtime:
         with torch.random.fork_rng([] if on_cpu else None):
             (torch.default_generator if on_cpu else torch).manual_seed(self.derived_seed(*words))
             yield
+
+
+_EVALUATED: dict[nn.Module, tuple[int, dict[nn.Module, bool]]] = {}
+_EVALUATED_TURNS = Lock()
+
+
+@contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; the last thread that leaves puts the modes back that the first one found."""
+    with _EVALUATED_TURNS:
+        inside, modes = _EVALUATED.get(model) or (0, {part: part.training for part in model.modules()})
+        _EVALUATED[model] = inside + 1, modes
+        model.eval()
+    try:
+        yield
+    finally:
+        with _EVALUATED_TURNS:
+            inside, modes = _EVALUATED.pop(model)
+            if inside > 1:
+                _EVALUATED[model] = inside - 1, modes
+            else:
+                for part, mode in modes.items():
+                    part.training = mode
 
 
 @dataclass(frozen=True)
@@ -333,57 +358,3 @@ def _writer(store: CheckpointStore | None) -> Any | None:
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (slow to import)
 
     return SummaryWriter(str(store.path / "tensorboard"))
-
-
-def epoch_batches(
-    dataset: Dataset[Any],
-    collate: Callable[[list[Any]], Any],
-    schedule: Schedule,
-    runtime: Runtime,
-    title: str,
-) -> tuple[Callable[[int], Iterable[Any]], int]:
-    """Shuffled batches of an epoch, and how many there are.
-
-    Args:
-        dataset: its items are looked up by (epoch, index), so that augmentation follows from both alone.
-        collate: list of items -> batch.
-        schedule: gives the batch size. A last small batch is filled up from the start of the epoch's order, so
-            that batch norm never sees a single image.
-        runtime: gives the seed and the number of loading processes.
-        title: part of the seed.
-    """
-    count = len(dataset)  # type: ignore[arg-type]
-    steps = math.ceil(count / schedule.batch_size)
-
-    def batches(epoch: int) -> Iterable[Any]:
-        generator = torch.Generator().manual_seed(runtime.derived_seed(title, "order", epoch))
-        order = torch.randperm(count, generator=generator).tolist()
-        while order and len(order) < steps * schedule.batch_size:
-            order += order[: steps * schedule.batch_size - len(order)]
-        groups: list[Sequence[tuple[int, int]]] = [
-            [(epoch, index) for index in order[start : start + schedule.batch_size]]
-            for start in range(0, len(order), schedule.batch_size)
-        ]
-        return DataLoader(
-            _InOneThread(dataset),
-            batch_sampler=groups,  # type: ignore[arg-type]
-            collate_fn=collate,
-            num_workers=runtime.workers,
-        )
-
-    return batches, steps
-
-
-class _InOneThread(Dataset[Any]):
-    """A dataset whose items are made in one thread: waking others for a small view takes longer than making it."""
-
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, place: tuple[int, int]) -> Any:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return self.dataset[place]
-        finally:
-            torch.set_num_threads(threads)

@@ -17,7 +17,9 @@ from tag2mask.data.transforms import (
     padded_view,
     random_window,
     resize_image,
+    shrink,
 )
+from tag2mask.records import TaggedImage
 
 MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
 
@@ -73,6 +75,10 @@ def test_labels_are_never_mixed():
         assert cut.dtype == torch.int32
 
 
+def drawing(seed):
+    return torch.Generator().manual_seed(seed)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(0, 10_000),
@@ -81,8 +87,7 @@ def test_labels_are_never_mixed():
     st.integers(8, 48),
 )
 def test_any_window_cuts_image_and_labels_alike(seed, size, sides, crop):
-    torch.manual_seed(seed)
-    window = random_window(size, (sides[0], sides[0] + sides[1]), crop)
+    window = random_window(size, (sides[0], sides[0] + sides[1]), crop, drawing(seed))
     # A picture whose grey value is its label: both cuts must agree about what is inside.
     inside = torch.full((1, *size), 200, dtype=torch.uint8)
     cut = cut_window(inside, window, fill=0)
@@ -104,8 +109,7 @@ def test_enlarged_image_and_labels_keep_their_edges_together():
 
 def test_windows_follow_from_the_generator():
     def draw(seed):
-        torch.manual_seed(seed)
-        return random_window((30, 40), (20, 60), 16)
+        return random_window((30, 40), (20, 60), 16, drawing(seed))
 
     assert draw(3) == draw(3)
     drawn = {draw(seed) for seed in range(50)}
@@ -116,9 +120,8 @@ def test_windows_follow_from_the_generator():
 
 def test_no_jitter_changes_nothing_and_some_does():
     pixels = photo()
-    assert jitter(pixels, (0, 0, 0, 0)) is pixels
-    torch.manual_seed(0)
-    changed = jitter(pixels, (0.3, 0.3, 0.3, 0.1))
+    assert jitter(pixels, (0, 0, 0, 0), drawing(0)) is pixels
+    changed = jitter(pixels, (0.3, 0.3, 0.3, 0.1), drawing(0))
     assert changed.shape == pixels.shape
     assert changed.dtype == torch.uint8
     assert not changed.equal(pixels)
@@ -130,24 +133,49 @@ def test_jitter_is_colour_jitter_to_the_bit(strengths):
     for seed in range(30):
         pixels = photo(9, 11, seed)
         torch.manual_seed(seed)
-        expected, after = ColorJitter(*strengths)(pixels), torch.get_rng_state()
-        torch.manual_seed(seed)
-        assert jitter(pixels, strengths).equal(expected)
-        assert torch.get_rng_state().equal(after), "as many numbers are drawn"
+        expected, after = ColorJitter(*strengths)(pixels), torch.rand(())
+        generator = drawing(seed)
+        assert jitter(pixels, strengths, generator).equal(expected)
+        assert torch.rand((), generator=generator) == after, "as many numbers are drawn"
         torch.manual_seed(seed)
         orders.add(tuple(torch.randperm(4).tolist()))
     assert len(orders) > 10, "the four in many orders"
 
 
 def test_outside_the_image_a_view_is_zero():
-    view = padded_view(photo(), Window(1.0, -2, -1, 10, False), (0.3, 0.3, 0.3, 0.1), MEAN, STD)
+    view = padded_view(photo(), Window(1.0, -2, -1, 10, False), (0.3, 0.3, 0.3, 0.1), MEAN, STD, generator=drawing(0))
     assert view.dtype == torch.float32
     assert (view[:, :2] == 0).all()
     assert (view[:, 8:] == 0).all()
     assert_close(
-        padded_view(photo(), Window(1.0, -2, -1, 10, False), (0, 0, 0, 0), MEAN, STD)[:, 2:8, 1:9],
+        padded_view(photo(), Window(1.0, -2, -1, 10, False), (0, 0, 0, 0), MEAN, STD, generator=drawing(0))[
+            :, 2:8, 1:9
+        ],
         normalise(photo(), MEAN, STD),
     )
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.tuples(st.integers(2, 12), st.integers(2, 12)), st.integers(4, 40))
+def test_a_window_shows_the_same_of_a_smaller_copy(seed, times, cells, crop):
+    size = tuple(4 * times * side for side in cells)
+    window = random_window(size, (max(size) // times, max(size) // times), crop, drawing(seed))
+    small = torch.randint(5, (1, *(4 * side for side in cells)), generator=drawing(seed), dtype=torch.int32)
+    large = small.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
+    cuts = [cut_window(maps, window, fill=9, nearest=True, size=size) for maps in (large, small)]
+    assert cuts[0].equal(cuts[1])
+    assert cut_window(large, window, fill=9, nearest=True).equal(cuts[0])
+
+
+def test_a_shrunk_image_keeps_its_size():
+    image = TaggedImage("a", photo(40, 60), torch.tensor([True]))
+    small = shrink(image, 30)
+    assert small.pixels.shape == (3, 20, 30)
+    assert small.size == image.size == (40, 60)
+    assert small.pixels.equal(resize_image(image.pixels, (20, 30)))
+    for side in (60, 100, 0):
+        assert shrink(image, side).pixels is image.pixels
+    assert shrink(small, 15).size == (40, 60)
 
 
 def test_maps_need_a_channel():
@@ -158,5 +186,5 @@ def test_maps_need_a_channel():
 def test_arguments_are_left_alone():
     pixels = photo()
     before = pixels.clone()
-    padded_view(pixels, Window(1.7, -2, 3, 10, True), (0.3, 0.3, 0.3, 0.1), MEAN, STD)
+    padded_view(pixels, Window(1.7, -2, 3, 10, True), (0.3, 0.3, 0.3, 0.1), MEAN, STD, generator=drawing(0))
     assert pixels.equal(before)

@@ -1,6 +1,5 @@
 """Tiny images through the functions of stages 3 to 5, against the chain of the slow references."""
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -52,7 +51,7 @@ def views_of(scores, size, window, stride):
     image = TaggedImage("a", torch.zeros(3, *size, dtype=torch.uint8), torch.zeros(6, dtype=torch.bool))
     settings = AffinitySettings(cells=0, output_stride=stride, crop=window.crop // stride, jitter=(0, 0, 0, 0))
     backbone = SimpleNamespace(mean=(0, 0, 0), std=(1, 1, 1))
-    runtime = SimpleNamespace(seeded=lambda *_: nullcontext())
+    runtime = SimpleNamespace(generator=lambda *_: torch.Generator())
     with patch("tag2mask.stages.s4_affinity.random_window", lambda *_: window):
         return SeedViews(OneImage(a=image), {"a": scores}, settings, backbone, runtime)[0, 0][2]
 

@@ -43,6 +43,17 @@ class TagDataset(Protocol):
         """
         ...
 
+    def shrunk(self, name: str, side: int) -> TaggedImage:
+        """Decode a copy of one image whose longer side is at most `side` pixels; it has the `size` of the image.
+
+        Of a large photograph that takes a fraction of the time and of the memory.
+
+        Raises:
+            KeyError: if no image has this name.
+            ValueError: if the file is broken; the message names the file and what to do.
+        """
+        ...
+
     def tags(self, name: str) -> Tensor:
         """(C,) bool, without decoding the image. All False for a held-out image without tags."""
         ...
@@ -60,6 +71,47 @@ class TagDataset(Protocol):
         ...
 
 
+class Delegating:
+    """A dataset that answers as another one does; what shall differ is written anew in a subclass.
+
+    Args:
+        whole: the other one.
+    """
+
+    def __init__(self, whole: TagDataset) -> None:
+        self.whole = whole
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.whole.class_names
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.whole.names
+
+    @property
+    def val_names(self) -> tuple[str, ...]:
+        return self.whole.val_names
+
+    def __getitem__(self, name: str) -> TaggedImage:
+        return self.whole[name]
+
+    def shrunk(self, name: str, side: int) -> TaggedImage:
+        return self.whole.shrunk(name, side)
+
+    def tags(self, name: str) -> Tensor:
+        return self.whole.tags(name)
+
+    def mask(self, name: str) -> Tensor | None:
+        return self.whole.mask(name)
+
+    def has_masks(self) -> bool:
+        return self.whole.has_masks()
+
+    def digest(self) -> str:
+        return self.whole.digest()
+
+
 @dataclass(frozen=True, eq=False)
 class Reduced:
     """A dataset less some images; made by `without`."""
@@ -74,6 +126,9 @@ class Reduced:
 
     def __getitem__(self, name: str) -> TaggedImage:
         return self.whole[self._kept(name)]
+
+    def shrunk(self, name: str, side: int) -> TaggedImage:
+        return self.whole.shrunk(self._kept(name), side)
 
     def tags(self, name: str) -> Tensor:
         return self.whole.tags(self._kept(name))

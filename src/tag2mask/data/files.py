@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from tag2mask.data.images import image_size, read_image, read_mask
+from tag2mask.data.images import image_size, read_image, read_mask, read_shrunk
 from tag2mask.records import TaggedImage
 
 if TYPE_CHECKING:
@@ -83,6 +83,16 @@ class FileDataset:
             ValueError: if the file is broken.
         """
         return TaggedImage(name, read_image(self._path(name)), self.tags(name))
+
+    def shrunk(self, name: str, side: int) -> TaggedImage:
+        """Decode a copy whose longer side is at most `side` pixels.
+
+        Raises:
+            KeyError: if no image has this name.
+            ValueError: if the file is broken.
+        """
+        pixels, size = read_shrunk(self._path(name), side)
+        return TaggedImage(name, pixels, self.tags(name), size)
 
     def tags(self, name: str) -> Tensor:
         """(C,) bool, without decoding the image.

@@ -28,6 +28,7 @@ from tag2mask.data._scene_drawing import (
     window,
 )
 from tag2mask.data._scene_objects import HEADS, draw_object
+from tag2mask.data.transforms import shrink
 from tag2mask.records import TaggedImage
 
 if TYPE_CHECKING:
@@ -112,6 +113,10 @@ class SceneDataset:
         """One scene: pixels (3, size, size) uint8."""
         pixels = torch.from_numpy(self._scene(name).pixels).permute(2, 0, 1).contiguous()
         return TaggedImage(name, pixels, self.tags(name))
+
+    def shrunk(self, name: str, side: int) -> TaggedImage:
+        """One scene, no larger than `side` pixels."""
+        return shrink(self[name], side)
 
     def tags(self, name: str) -> Tensor:
         """(C,) bool: exactly the classes that its mask shows."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import ColorJitter
 from torchvision.transforms.v2 import functional as TF
 
 from tag2mask.checks import check_shape
@@ -17,6 +16,8 @@ from tag2mask.data.hue import turn_hues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tag2mask.records import TaggedImage
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -60,6 +61,11 @@ def limit_long_side(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return fit_long_side(size, longest) if 0 < longest < max(size) else size
 
 
+def shrink(image: TaggedImage, side: int) -> TaggedImage:
+    """A copy of an image whose longer side is at most `side` pixels; 0 means no limit."""
+    return replace(image, pixels=resize_image(image.pixels, limit_long_side(image.size, side)), full_size=image.size)
+
+
 @dataclass(frozen=True)
 class Window:
     """A random window: resize by `factor`, cut out `crop` x `crop`, maybe mirror.
@@ -79,8 +85,8 @@ class Window:
     mirrored: bool
 
 
-def random_window(size: tuple[int, int], long_side: tuple[int, int], crop: int) -> Window:
-    """Draw a window from torch's generator: a random long side, a random place, mirrored half of the time.
+def random_window(size: tuple[int, int], long_side: tuple[int, int], crop: int, generator: torch.Generator) -> Window:
+    """Draw a window: a random long side, a random place, mirrored half of the time.
 
     Where the resized image is smaller than the window, the image lies at a random place inside it.
 
@@ -88,29 +94,36 @@ def random_window(size: tuple[int, int], long_side: tuple[int, int], crop: int) 
         size: (height, width) of the image.
         long_side: smallest and largest long side after resizing, in pixels.
         crop: side of the window.
+        generator: drawn from.
     """
-    chosen = int(torch.randint(long_side[0], long_side[1] + 1, ()))
-    factor = chosen / max(size)
+
+    def between(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    factor = between(*long_side) / max(size)
     spare = [max(1, round(side * factor)) - crop for side in size]
-    top, left = (int(torch.randint(min(0, room), max(0, room) + 1, ())) for room in spare)
-    return Window(factor, top, left, crop, bool(torch.rand(()) < 0.5))
+    top, left = (between(min(0, room), max(0, room)) for room in spare)
+    return Window(factor, top, left, crop, bool(torch.rand((), generator=generator) < 0.5))
 
 
-def cut_window(maps: Tensor, window: Window, *, fill: float, nearest: bool = False) -> Tensor:
-    """Cut a window out of an image or of maps of the same size.
+def cut_window(
+    maps: Tensor, window: Window, *, fill: float, nearest: bool = False, size: tuple[int, int] | None = None
+) -> Tensor:
+    """Cut a window out of an image, or of maps of it in any resolution.
 
     Args:
         maps: (D, H, W).
         window: where.
         fill: value of what lies outside the image.
         nearest: take the nearest pixel (labels) instead of interpolating.
+        size: (height, width) of the image that the window was drawn in; None: the maps have that size.
 
     Returns:
         (D, crop, crop) of the same type.
     """
     check_shape("maps", maps, "D H W")
-    height, width = maps.shape[-2:]
-    full = max(1, round(height * window.factor)), max(1, round(width * window.factor))
+    height, width = size_of(maps)
+    full = tuple(max(1, round(side * window.factor)) for side in size or (height, width))
     rows = max(0, window.top), min(full[0], window.top + window.crop)
     columns = max(0, window.left), min(full[1], window.left + window.crop)
     # Only the part of the image that the window shows is resized.
@@ -133,32 +146,41 @@ def cut_window(maps: Tensor, window: Window, *, fill: float, nearest: bool = Fal
     return cut.flip(-1) if window.mirrored else cut
 
 
-def jitter(pixels: Tensor, strengths: Sequence[float]) -> Tensor:
-    """Random brightness, contrast, saturation and hue of a (3, H, W) uint8 image.
+def jitter(pixels: Tensor, strengths: Sequence[float], generator: torch.Generator) -> Tensor:
+    """Random brightness, contrast, saturation and hue of a (3, H, W) uint8 image, as torchvision's `ColorJitter`.
+
+    That one draws from the global generator, so that no two threads could make views at the same time.
 
     Args:
         pixels: the image.
         strengths: of the four, in this order; all 0 changes nothing.
+        generator: drawn from.
     """
     if not any(strengths):
         return pixels
-    changes = (
-        ("brightness_factor", TF.adjust_brightness),
-        ("contrast_factor", TF.adjust_contrast),
-        ("saturation_factor", TF.adjust_saturation),
-        ("hue_factor", turn_hues),
-    )
-    # Drawn as ColorJitter draws, and done in its order.
-    drawn = ColorJitter(*strengths).make_params([pixels])
-    for index in drawn["fn_idx"].tolist():
-        name, change = changes[index]
-        if drawn[name] is not None:
-            pixels = change(pixels, drawn[name])
+    order = torch.randperm(4, generator=generator).tolist()
+    factors: list[float | None] = []
+    for strength, centre in zip(strengths, (1.0, 1.0, 1.0, 0.0), strict=True):
+        lowest = max(0.0, centre - strength) if centre else -strength
+        drawn = torch.empty(1).uniform_(lowest, centre + strength, generator=generator) if strength else None
+        factors.append(None if drawn is None else float(drawn))
+    changes = TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation, turn_hues
+    for index in order:
+        factor = factors[index]
+        if factor is not None:
+            pixels = changes[index](pixels, factor)
     return pixels
 
 
 def padded_view(
-    pixels: Tensor, window: Window, strengths: Sequence[float], mean: Sequence[float], std: Sequence[float]
+    pixels: Tensor,
+    window: Window,
+    strengths: Sequence[float],
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    generator: torch.Generator,
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
     """A training view: window, jitter, normalisation; what lies outside the image is 0, the mean colour.
 
@@ -168,10 +190,12 @@ def padded_view(
         strengths: of the jitter.
         mean: of the backbone.
         std: of the backbone.
+        generator: drawn from.
+        size: (height, width) of the image that the window was drawn in; None: the pixels have that size.
 
     Returns:
         (3, crop, crop) float32.
     """
-    inside = cut_window(pixels.new_ones((1, *pixels.shape[-2:])), window, fill=0, nearest=True)
-    view = normalise(jitter(cut_window(pixels, window, fill=0), strengths), mean, std)
+    inside = cut_window(pixels.new_ones((1, *size_of(pixels))), window, fill=0, nearest=True, size=size)
+    view = normalise(jitter(cut_window(pixels, window, fill=0, size=size), strengths, generator), mean, std)
     return view * inside

@@ -17,6 +17,7 @@ from tag2mask.data.store import RunFolder
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.pipelines.backbones import check_backbones
 from tag2mask.pipelines.values import fit_value
+from tag2mask.pipelines.working import working_copies
 from tag2mask.progress import progress_bar
 from tag2mask.stages.judging import MaskJudge
 from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
@@ -149,7 +150,7 @@ def run_affinitynet(
     runtime = runtime or Runtime()
     check_backbones(run, settings)
     run = run if isinstance(run, RunFolder) else RunFolder(run)
-    data = prepare(data, run, settings, runtime, strict=strict, **facts)
+    data = prepare(working_copies(data, settings), run, settings, runtime, strict=strict, **facts)
 
     make_start(data, run, settings, runtime)
     train_segmenter(data, run.masks, run, settings.segment, runtime=runtime)

@@ -18,6 +18,7 @@ from tag2mask.pipelines.affinitynet import (
 )
 from tag2mask.pipelines.backbones import check_backbones
 from tag2mask.pipelines.ial_settings import STARTS, IALSettings
+from tag2mask.pipelines.working import working_copies
 from tag2mask.stages.em_estimate import estimate_unary, refine_masks
 from tag2mask.stages.em_learn import learn_unary
 from tag2mask.stages.em_mine import mine_regions
@@ -91,7 +92,7 @@ def run_ial(
         check_backbones(run, first, only=("classify", "affinity") if masks else ("classify",))
         check_backbones(run, settings)
         run = run if isinstance(run, RunFolder) else RunFolder(run)
-        data = prepare(data, run, first, runtime, strict=strict, **facts)
+        data = prepare(working_copies(data, first, settings), run, first, runtime, strict=strict, **facts)
         make_start(data, run, first, runtime, masks=masks)
         start = run
     else:
@@ -99,7 +100,7 @@ def run_ial(
         runtime = runtime or runtime_of(start)
         _check_start(start, settings.rounds)
         check_backbones(run, settings)
-        data, run = _adopt(data, run, start, runtime, **facts)
+        data, run = _adopt(working_copies(data, settings), run, start, runtime, **facts)
     run.write_record(ial=plain(settings))
     make_superpixels(data, run, settings.superpixels)
     judge = _judge(data, start, settings, runtime)

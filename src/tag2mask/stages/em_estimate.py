@@ -18,7 +18,7 @@ from tag2mask.nets.spn import resize_maps
 from tag2mask.ops.energy import smoothness_energy
 from tag2mask.ops.mining import allowed_labels
 from tag2mask.ops.superpixels import resize_regions
-from tag2mask.progress import track
+from tag2mask.parallel import Turns, map_images
 from tag2mask.records import SoftMask
 from tag2mask.stages.em_sharpen import sharpen_masks
 from tag2mask.stages.s6_segment import image_probabilities, mask_of
@@ -77,17 +77,21 @@ def estimate_unary(
     classes = len(data.class_names)
     names = [f"masks/{name}" for name in (*data.names, *data.val_names)]
     train = set(data.names)
-    with runtime.inference(net):
-        for path in track(stage.missing(names, ".png"), title):
-            image = data[path.removeprefix("masks/")]
+    turns = Turns(runtime.device, settings.max_side)
+
+    def work(path: str) -> None:
+        image = data[path.removeprefix("masks/")]
+        with turns.take(), runtime.inference(net):
             probabilities = image_probabilities(image.pixels, net, settings, runtime)
-            if image.name in train:
-                soft = soft_mask(image, probabilities, stride)
-                write_soft_mask(stage.file(f"soft/{image.name}", ".npz"), soft)
-                probabilities = with_tags(probabilities, image.tags)
-            mask = mask_of(image.name, probabilities, image.size)
-            # Last, because this file says that the image is done.
-            write_labels(stage.file(path, ".png"), mask.labels, classes)
+        if image.name in train:
+            soft = soft_mask(image, probabilities, stride)
+            write_soft_mask(stage.file(f"soft/{image.name}", ".npz"), soft)
+            probabilities = with_tags(probabilities, image.tags)
+        mask = mask_of(image.name, probabilities, image.size)
+        # Last, because this file says that the image is done.
+        write_labels(stage.file(path, ".png"), mask.labels, classes)
+
+    map_images(work, stage.missing(names, ".png"), title)
     stage.finish(f"alpha_u of {len(names)} images", items=len(names))
 
 
@@ -128,20 +132,23 @@ def refine_masks(
     if stage.finished:
         return
     names, train = (*data.names, *data.val_names), set(data.names)
-    tally = Tally(stage)
-    with runtime.inference(unary), nullcontext() if pairwise is None else runtime.inference(pairwise):
-        for name in track(tally.missing("masks", ".png", names, counted=data.names), title):
-            image = data[name]
+    tally, turns = Tally(stage), Turns(runtime.device, how.max_side)
+
+    def work(name: str) -> None:
+        image = data[name]
+        with turns.take(), runtime.inference(unary), nullcontext() if pairwise is None else runtime.inference(pairwise):
             if name in train:
                 refined = _refine_training(image, this, pairwise, how, stage=stage, tally=tally, runtime=runtime)
             if name not in train or pairwise is None:
                 # Of training images alpha_u is kept at cells; where nothing refines it, the mask is the unary one.
                 alpha = image_probabilities(image.pixels, unary, settings, runtime)
                 [refined] = apply_pairwise(image.pixels, alpha, pairwise, how, runtime)
-            mask = mask_of(name, with_tags(refined, image.tags) if name in train else refined, image.size)
-            write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
-            # Last, because this file says that the image is done.
-            write_labels(stage.file(f"masks/{name}", ".png"), mask.labels, len(data.class_names))
+        mask = mask_of(name, with_tags(refined, image.tags) if name in train else refined, image.size)
+        write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
+        # Last, because this file says that the image is done.
+        write_labels(stage.file(f"masks/{name}", ".png"), mask.labels, len(data.class_names))
+
+    map_images(work, tally.missing("masks", ".png", names, counted=data.names), title)
     softs = this.mean_refined_soft if averaged else this.refined_soft
     odds = {} if crf is None else sharpen_masks(data, softs, stage, max_side=how.max_side, crf=crf, judge=judge)
     energy = {key: total / len(data.names) for key, total in tally.sums(data.names).items()}

@@ -9,15 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
+from tag2mask.batches import epoch_batches
 from tag2mask.checks import check_shape
 from tag2mask.data.rounds import UNARY
-from tag2mask.data.transforms import cut_window
+from tag2mask.data.transforms import cut_window, size_of
 from tag2mask.ops.losses import object_weight, soft_label_loss
 from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.records import SoftMask
 from tag2mask.stages.s6_segment import build_segmenter, learn_masks
 from tag2mask.stages.views import random_view
-from tag2mask.training import epoch_batches, fit
+from tag2mask.training import fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,8 +96,8 @@ class SoftViews(Dataset["tuple[Tensor, Tensor]"]):
         image = self.data[self.data.names[index]]
         soft = self.masks[image.name].spread(len(self.data.class_names))
         window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.title)
-        whole = F.interpolate(soft[None], image.size, mode="bilinear", align_corners=False)[0]
-        return pixels, cut_window(whole, window, fill=0)
+        whole = F.interpolate(soft[None], size_of(image.pixels), mode="bilinear", align_corners=False)[0]
+        return pixels, cut_window(whole, window, fill=0, size=image.size)
 
 
 def collate_soft(items: list[tuple[Tensor, Tensor]]) -> SoftBatch:

@@ -9,21 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
+from tag2mask.batches import epoch_batches
 from tag2mask.checks import check_choice, check_number, check_shape
+from tag2mask.data.kept import Kept
 from tag2mask.data.rounds import PAIRWISE
 from tag2mask.data.settings import weights_file
 from tag2mask.data.stage_folder import clear_stage
-from tag2mask.data.transforms import cut_window
+from tag2mask.data.transforms import cut_window, size_of
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.spn import PairwiseNetwork
 from tag2mask.ops.losses import confident_region_loss, object_weight, region_smoothness_loss
 from tag2mask.ops.propagation import Merge  # noqa: TC001  (settings are read by their types)
 from tag2mask.ops.superpixels import join_regions, resize_regions
 from tag2mask.records import IGNORE
-from tag2mask.stages.em_superpixels import regions_of
+from tag2mask.stages.em_superpixels import kept_regions
 from tag2mask.stages.views import check_views, crop_side, random_view
 from tag2mask.stages.weights import starting_backbone
-from tag2mask.training import Runtime, Schedule, epoch_batches, fit
+from tag2mask.training import Runtime, Schedule, fit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -77,7 +79,7 @@ class PairwiseSettings(Schedule):
     edges: bool = True
     hidden: int = 0
     passes: int = 1
-    smoothness: float = 1.0
+    smoothness: float = 0.1
     balance: float = 1.0
     long_side: tuple[int, int] = (320, 640)
     crop: int = 448
@@ -164,6 +166,8 @@ class PairwiseViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor, int]"]):
         self, data: TagDataset, this: Round, settings: PairwiseSettings, *, backbone: Backbone, runtime: Runtime
     ) -> None:
         self.data, self.this, self.settings = data, this, settings
+        self.regions = kept_regions(this.run)
+        self.mined = Kept(self._narrow_labels)
         self.backbone, self.runtime = backbone, runtime
 
     def __len__(self) -> int:
@@ -172,27 +176,31 @@ class PairwiseViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor, int]"]):
     def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
         epoch, index = place
         image = self.data[self.data.names[index]]
-        regions = regions_of(self.this.run, image.name)
+        regions = self.regions[image.name]
         window, pixels = random_view(
             image, epoch, self.settings, self.backbone, self.runtime, self.this.folder, PAIRWISE
         )
-        labels = self._cells(self.this.mined[image.name].labels, window, fill=IGNORE)
-        ids = self._cells(regions.ids, window, fill=-1)
+        labels = self._cells(self.mined[image.name], window, image.size, fill=IGNORE)
+        ids = self._cells(regions.ids, window, image.size, fill=-1)
         return pixels, self._probabilities(image, window), labels, ids, regions.count
+
+    def _narrow_labels(self, name: str) -> Tensor:
+        """(H, W) int16: the mined labels of an image."""
+        return self.this.mined[name].labels.short()
 
     def _probabilities(self, image: TaggedImage, window: Window) -> Tensor:
         """(1 + C, h, w): alpha_u averaged over what the cells of a window show of the image."""
         alpha = self.this.soft[image.name].spread(len(self.data.class_names))
-        alpha = F.interpolate(alpha[None], image.size, mode="bilinear", align_corners=False)[0]
-        cells = F.avg_pool2d(cut_window(alpha, window, fill=0)[None], self.settings.stride)[0]
+        alpha = F.interpolate(alpha[None], size_of(image.pixels), mode="bilinear", align_corners=False)[0]
+        cells = F.avg_pool2d(cut_window(alpha, window, fill=0, size=image.size)[None], self.settings.stride)[0]
         shown = cells.sum(dim=0)  # Outside of the image all channels are 0.
         cells[0] += shown <= 0
         return cells / cells.sum(dim=0)
 
-    def _cells(self, numbers: Tensor, window: Window, *, fill: int) -> Tensor:
+    def _cells(self, numbers: Tensor, window: Window, size: tuple[int, int], *, fill: int) -> Tensor:
         """(h, w) int64: what the labels or ids (H, W) are at the centre of a window's cells, as `resize_regions`."""
         side = self.settings.crop // self.settings.stride
-        cut = cut_window(numbers[None].int(), window, fill=fill, nearest=True)[0]
+        cut = cut_window(numbers[None].int(), window, fill=fill, nearest=True, size=size)[0]
         return resize_regions(cut.long(), (side, side))
 
 

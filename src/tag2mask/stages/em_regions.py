@@ -14,7 +14,7 @@ from tag2mask.data.transforms import cut_window
 from tag2mask.ops.mining import allowed_labels
 from tag2mask.ops.superpixels import join_regions, region_sizes
 from tag2mask.records import IGNORE
-from tag2mask.stages.em_superpixels import regions_of
+from tag2mask.stages.em_superpixels import kept_regions
 from tag2mask.stages.views import random_view
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class RegionViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor]"]):
         runtime: Runtime,
     ) -> None:
         self.data, self.samples, self.this, self.settings = data, samples, this, settings
+        self.regions = kept_regions(this.run)
         self.backbone, self.runtime = backbone, runtime
 
     def __len__(self) -> int:
@@ -73,9 +74,9 @@ class RegionViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor]"]):
     def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         epoch, index = place
         image = self.data[self.data.names[index]]
-        regions = regions_of(self.this.run, image.name)
+        regions = self.regions[image.name]
         window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.this.folder, MINE)
-        ids = cut_window(regions.ids[None].int(), window, fill=-1, nearest=True)[0].long()
+        ids = cut_window(regions.ids[None].int(), window, fill=-1, nearest=True, size=image.size)[0].long()
         seen = region_sizes(ids, regions.count) > 0
         labels = torch.where(seen, self.samples[image.name], IGNORE)
         return pixels, ids, labels, allowed_labels(image.tags).expand(regions.count, -1)

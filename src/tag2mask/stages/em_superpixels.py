@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tag2mask.data.artefacts import read_regions, write_regions
-from tag2mask.ops.superpixels import SuperpixelSettings, superpixels
+from tag2mask.data.kept import Kept
+from tag2mask.ops.superpixels import SuperpixelSettings, resize_regions, superpixels
 from tag2mask.parallel import map_images
+from tag2mask.records import Regions
 
 if TYPE_CHECKING:
     from tag2mask.data.dataset import TagDataset
     from tag2mask.data.store import RunFolder
-    from tag2mask.records import Regions
 
 SUPERPIXELS = "em/superpixels"
 
@@ -29,7 +31,9 @@ def make_superpixels(data: TagDataset, run: RunFolder, settings: SuperpixelSetti
         return
 
     def work(path: str) -> int:
-        regions = superpixels(data[path.removeprefix("regions/")].pixels, settings)
+        image = data[path.removeprefix("regions/")]
+        regions = superpixels(image.pixels, settings)
+        regions = Regions(resize_regions(regions.ids, image.size), regions.count)
         write_regions(stage.file(path, ".npz"), regions)
         return regions.count
 
@@ -40,6 +44,15 @@ def make_superpixels(data: TagDataset, run: RunFolder, settings: SuperpixelSetti
     counts += [read_regions(stage.file(path, ".npz")).count for path in set(names) - set(missing)]
     mean = sum(counts) / max(1, len(counts))
     stage.finish(f"{settings.algorithm}, {mean:.0f} superpixels an image", items=len(data.names))
+
+
+def kept_regions(run: RunFolder) -> Kept[Regions]:
+    """The superpixels of training images, read once as far as they fit into memory.
+
+    Args:
+        run: with finished superpixels.
+    """
+    return Kept(partial(regions_of, run))
 
 
 def regions_of(run: RunFolder, name: str) -> Regions:

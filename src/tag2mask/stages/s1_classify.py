@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.data import Dataset
 
+from tag2mask.batches import epoch_batches
 from tag2mask.checks import check_number
 from tag2mask.data.settings import weights_file
 from tag2mask.data.transforms import limit_long_side
@@ -20,7 +21,7 @@ from tag2mask.ops.ranking import mean_average_precision
 from tag2mask.records import TaggedBatch
 from tag2mask.stages.views import check_views, crop_side, random_view, whole_view
 from tag2mask.stages.weights import loaded_backbone
-from tag2mask.training import Runtime, Schedule, epoch_batches, fit
+from tag2mask.training import Runtime, Schedule, fit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
+from tag2mask.batches import epoch_batches
 from tag2mask.checks import check_choice, check_number
+from tag2mask.data.kept import Kept
 from tag2mask.data.settings import weights_file
-from tag2mask.data.transforms import cut_window, fit_long_side, padded_view, random_window
+from tag2mask.data.transforms import cut_window, fit_long_side, limit_long_side, padded_view, random_window
 from tag2mask.nets.affinity_net import AffinityNet
 from tag2mask.nets.backbones import frozen_parameters, to_channels_last
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets
@@ -21,7 +23,7 @@ from tag2mask.ops.seeds import seed_labels
 from tag2mask.records import IGNORE, LabelledBatch
 from tag2mask.stages.views import check_jitter
 from tag2mask.stages.weights import check_stride, starting_backbone
-from tag2mask.training import Runtime, Schedule, epoch_batches, fit
+from tag2mask.training import Runtime, Schedule, fit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -124,7 +126,8 @@ class SeedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         backbone: Backbone,
         runtime: Runtime,
     ) -> None:
-        self.data, self.scores, self.settings = data, scores, settings
+        self.data, self.settings = data, settings
+        self.scores = Kept(scores.__getitem__)
         self.backbone, self.runtime = backbone, runtime
 
     def __len__(self) -> int:
@@ -136,13 +139,18 @@ class SeedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         scores = self.scores[image.name]
         stride = self.settings.output_stride
         size = working_size(image.size, self.settings)
-        with self.runtime.seeded(STAGE, "view", epoch, image.name):
-            window = random_window(size, (max(size), max(size)), self.settings.crop * stride)
-            window = replace(window, factor=max(size) / max(image.size))
-            pixels = padded_view(image.pixels, window, self.settings.jitter, self.backbone.mean, self.backbone.std)
+        generator = self.runtime.generator(STAGE, "view", epoch, image.name)
+        window = random_window(size, (max(size), max(size)), self.settings.crop * stride, generator)
+        window = replace(window, factor=max(size) / max(image.size))
+        mean, std = self.backbone.mean, self.backbone.std
+        pixels = padded_view(
+            image.pixels, window, self.settings.jitter, mean, std, generator=generator, size=image.size
+        )
         both = torch.cat([scores.low, scores.high])
-        whole = F.interpolate(both[None], image.size, mode="bilinear", align_corners=False)[0]
-        cells = F.avg_pool2d(cut_window(whole, window, fill=-1.0)[None], stride)[0]
+        # Not at the full size of an image that the net sees smaller.
+        size = limit_long_side(image.size, max(size))
+        whole = F.interpolate(both[None], size, mode="bilinear", align_corners=False)[0]
+        cells = F.avg_pool2d(cut_window(whole, window, fill=-1.0, size=image.size)[None], stride)[0]
         low, high = cells.chunk(2)
         labels = seed_labels(low, high, scores.class_ids)
         # Both maps sum to 1 inside the image; a cell with less has pixels outside it, and is unsure.

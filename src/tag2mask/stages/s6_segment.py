@@ -9,19 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
+from tag2mask.batches import epoch_batches
 from tag2mask.checks import check_choice, check_number
 from tag2mask.data.artefacts import write_labels, write_unit
+from tag2mask.data.kept import Kept
 from tag2mask.data.settings import weights_file
 from tag2mask.data.transforms import cut_window, limit_long_side, size_of
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.segmenter import Segmenter
 from tag2mask.ops.losses import label_loss, object_weight
-from tag2mask.progress import track
+from tag2mask.parallel import Turns, map_images
 from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
+from tag2mask.stages.s3_seed import resize_labels
 from tag2mask.stages.s4_affinity import collate_labelled
 from tag2mask.stages.views import check_views, crop_side, random_view, whole_view
 from tag2mask.stages.weights import starting_backbone
-from tag2mask.training import Runtime, Schedule, epoch_batches, fit
+from tag2mask.training import Runtime, Schedule, fit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -132,6 +135,7 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
     ) -> None:
         self.data, self.masks, self.settings = data, masks, settings
         self.backbone, self.runtime, self.title = backbone, runtime, title
+        self._labels = Kept(self._narrow_labels)
 
     def __len__(self) -> int:
         return len(self.data.names)
@@ -139,10 +143,14 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
     def __getitem__(self, place: tuple[int, int]) -> tuple[str, Tensor, Tensor]:
         epoch, index = place
         image = self.data[self.data.names[index]]
-        labels = self.masks[image.name].labels
+        labels = self._labels[image.name]
         window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.title)
-        cut = cut_window(labels[None].int(), window, fill=IGNORE, nearest=True)[0]
+        cut = cut_window(labels[None].int(), window, fill=IGNORE, nearest=True, size=image.size)[0]
         return image.name, pixels, cut.long()
+
+    def _narrow_labels(self, name: str) -> Tensor:
+        """(h, w) int16 labels of an image, in the resolution of its pixels."""
+        return resize_labels(self.masks[name].labels, size_of(self.data[name].pixels)).short()
 
 
 def build_segmenter(settings: SegmentSettings, num_classes: int, run: RunFolder | None, runtime: Runtime) -> Segmenter:
@@ -263,11 +271,17 @@ def train_segmenter(
     if stage.finished:
         return net
     names = [f"masks/{name}" for name in (*data.names, *data.val_names)]
-    with runtime.inference(net):
-        for path in track(stage.missing(names, ".png"), f"{STAGE} predict"):
-            name = path.removeprefix("masks/")
-            mask = predict_mask(name, data[name].pixels, net, settings, runtime)
-            write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
-            write_labels(stage.file(path, ".png"), mask.labels, classes)
+    turns = Turns(runtime.device, settings.max_side)
+
+    def work(path: str) -> None:
+        name = path.removeprefix("masks/")
+        image = data[name]
+        with turns.take(), runtime.inference(net):
+            mask = mask_of(name, image_probabilities(image.pixels, net, settings, runtime), image.size)
+        write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
+        # Last, because this file says that the image is done.
+        write_labels(stage.file(path, ".png"), mask.labels, classes)
+
+    map_images(work, stage.missing(names, ".png"), f"{STAGE} predict")
     stage.finish_training(settings.backbone, curves, epochs=settings.epochs, images=len(data.names))
     return net

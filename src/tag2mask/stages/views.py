@@ -44,9 +44,10 @@ def random_view(
         runtime: gives the seed.
         purpose: words for what trains on the view; another one's views are independent.
     """
-    with runtime.seeded(*purpose, "view", epoch, image.name):
-        window = random_window(image.size, settings.long_side, settings.crop)
-        return window, padded_view(image.pixels, window, settings.jitter, backbone.mean, backbone.std)
+    generator = runtime.generator(*purpose, "view", epoch, image.name)
+    window = random_window(image.size, settings.long_side, settings.crop, generator)
+    mean, std = backbone.mean, backbone.std
+    return window, padded_view(image.pixels, window, settings.jitter, mean, std, generator=generator, size=image.size)
 
 
 def whole_view(
