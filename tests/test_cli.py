@@ -283,7 +283,7 @@ def test_ial_adds_rounds_to_a_run_and_then_rests(command, copied):
     assert status == 0
     assert "walk + CRF" in out
     assert re.search(r"^round +alpha_u train", out, re.MULTILINE)
-    assert f"masks:  {copied.path / 'em/round_1/5_refine/masks'}" in out
+    assert f"masks:  {copied.path / 'em/round_1/5_refine/sharpened'}" in out
     found = json.loads((copied.path / "score.json").read_text())
     assert list(found) == ["stages", "rounds"]
     assert tuple(found["stages"]) == ROWS

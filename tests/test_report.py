@@ -262,12 +262,12 @@ def test_rounds_have_a_table_pictures_and_settings(scenes, copied_rounds):
     table = page.split("<h2>Rounds</h2>")[1].split("</table>")[0]
     cells = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in table.split("<tr>")[2:]]
     for row, found in zip(rounds.rows, cells, strict=True):
-        shares = (row.unary_train, row.refined_train, row.unary_val, row.refined_val)
+        shares = (row.unary_train, row.refined_train, row.taught_train, row.unary_val, row.refined_val)
         shares += (row.coverage, row.precision, row.unary_precision, row.agreement)
         energies = (row.energy, row.energy_mined, row.energy_refined)
         assert found[0] == str(row.number)
-        assert found[1:9] == [f"{100 * share:.1f}" for share in shares]
-        assert found[9:12] == [f"{1e6 * energy:.0f}" for energy in energies]
+        assert found[1:10] == [f"{100 * share:.1f}" for share in shares]
+        assert found[10:13] == [f"{1e6 * energy:.0f}" for energy in energies]
     drawn = page.split("<h2>Rounds</h2>")[1].split("<h2>")[0]
     assert drawn.count("<polyline") == len(rounds.curves())
     heads = re.findall(r'<div class="head">([^<]+)</div>', page)
@@ -280,7 +280,7 @@ def test_rounds_have_a_table_pictures_and_settings(scenes, copied_rounds):
 
 
 def test_the_best_of_a_run_of_rounds_is_that_of_its_last_round(scenes, copied_rounds):
-    masks = Round(copied_rounds, 2).masks
+    masks = Round(copied_rounds, 2).sharpened
     tagged = [name for name in scenes.names if scenes.tags(name).any()]
     ranked = sorted(
         (Confusion.of(scenes.mask(name), masks[name].labels, 6, decided_only=True).mean_iou(), name) for name in tagged

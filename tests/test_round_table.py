@@ -67,10 +67,10 @@ def test_the_table_is_in_percent_and_millionths():
 
 def test_curves_are_round_and_value():
     curves = RoundTable((FIRST, BLIND)).curves()
-    assert curves["agreement"] == [(1, 0.95), (2, 0.95)]
-    assert curves["unary_val"][0] == (1, 0.4)
-    assert math.isnan(curves["unary_val"][1][1])
-    assert not {"number", "seconds"} & curves.keys()
+    assert curves["agreement"] == [(1, 95.0), (2, 95.0)]
+    assert curves["alpha_u val"][0] == (1, 40.0)
+    assert math.isnan(curves["alpha_u val"][1][1])
+    assert len(curves) == len(RoundScore.__dataclass_fields__) - 2, "all but the number and the seconds"
 
 
 def test_no_rounds():

@@ -316,13 +316,17 @@ def _preset(preset: Preset, kind: Any, data: TagDataset, begin: dict[str, Any] |
 
 def _report(folder: RunFolder, data: TagDataset) -> None:
     """Score, write the page, and tell where everything is."""
+    from tag2mask.data.rounds import REFINE, Round  # noqa: PLC0415
     from tag2mask.pipelines.results import publish  # noqa: PLC0415
 
     results = publish(folder, data)
     print_times(folder)
     print_scores(results.stages, results.rounds)
-    masks = f"em/round_{len(results.rounds.rows)}/5_refine" if results.rounds else "05_walk"
-    say(f"masks:  {folder.path / masks / 'masks'}\nreport: {folder.path / 'report.html'}")
+    masks = folder.path / "05_walk" / "masks"
+    if results.rounds:
+        last = Round(folder, len(results.rounds.rows))
+        masks = last.path / REFINE / ("sharpened" if last.is_sharpened else "masks")
+    say(f"masks:  {masks}\nreport: {folder.path / 'report.html'}")
 
 
 def _opened(run: Path, moved: Path | None, split: str | None = None) -> tuple[RunFolder, TagDataset]:

@@ -49,6 +49,25 @@ class RoundScore:
     seconds: float
 
 
+PERCENT, MILLIONTHS = 1e2, 1e6
+
+COLUMNS = {
+    "unary_train": ("alpha_u train", PERCENT),
+    "refined_train": ("alpha_p train", PERCENT),
+    "taught_train": ("masks", PERCENT),
+    "unary_val": ("alpha_u val", PERCENT),
+    "refined_val": ("alpha_p val", PERCENT),
+    "coverage": ("mined", PERCENT),
+    "precision": ("precision", PERCENT),
+    "unary_precision": ("of alpha_u", PERCENT),
+    "agreement": ("agreement", PERCENT),
+    "energy": ("J(alpha_u)", MILLIONTHS),
+    "energy_mined": ("mined J", MILLIONTHS),
+    "energy_refined": ("J(alpha_p)", MILLIONTHS),
+}
+"""What the columns of a table of rounds show: heading, and what the number is multiplied with."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoundTable:
     """The scores of IAL's rounds.
@@ -65,19 +84,20 @@ class RoundTable:
 
     def curves(self) -> dict[str, list[tuple[int, float]]]:
         """Column -> (round, value) pairs, for drawing."""
-        names = [name for name in RoundScore.__dataclass_fields__ if name not in {"number", "seconds"}]
-        return {name: [(row.number, getattr(row, name)) for row in self.rows] for name in names}
+        return {
+            heading: [(row.number, factor * getattr(row, name)) for row in self.rows]
+            for name, (heading, factor) in COLUMNS.items()
+        }
 
     def table(self) -> str:
         """Plain text: shares in percent, energies per million pixels and classes."""
-        heads = ["round", "alpha_u train", "alpha_p train", "masks", "alpha_u val", "alpha_p val"]
-        heads += ["mined", "precision", "of alpha_u", "agreement", "J(alpha_u)", "mined J", "J(alpha_p)", "seconds"]
-        lines = [heads]
+        lines = [["round", *(heading for heading, _ in COLUMNS.values()), "seconds"]]
         for row in self.rows:
-            shares = [row.unary_train, row.refined_train, row.taught_train, row.unary_val, row.refined_val]
-            shares += [row.coverage, row.precision, row.unary_precision, row.agreement]
-            energies = [f"{1e6 * value:.0f}" for value in (row.energy, row.energy_mined, row.energy_refined)]
-            lines.append([str(row.number), *map(percent, shares), *energies, f"{row.seconds:.0f}"])
+            cells = [
+                percent(getattr(row, name)) if factor == PERCENT else f"{factor * getattr(row, name):.0f}"
+                for name, (_, factor) in COLUMNS.items()
+            ]
+            lines.append([str(row.number), *cells, f"{row.seconds:.0f}"])
         return text_columns(lines)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tag2mask.data.dataset import TagDataset
     from tag2mask.data.pictures import Picture
     from tag2mask.data.store import RunFolder
+    from tag2mask.records import PseudoMask, Seeds
 
 JPEG_QUALITY = 82
 
@@ -72,9 +73,9 @@ def best_labels(run: RunFolder, name: str, rounds: int) -> Tensor | None:
         name: of the image.
         rounds: how many EM rounds are finished.
     """
-    mask = run.load_mask(name)
+    mask: PseudoMask | Seeds | None = run.load_mask(name)
     if mask is None and rounds:
-        mask = Round(run, rounds).masks.get(name)
+        mask = Round(run, rounds).taught.get(name)
     return None if mask is None else mask.labels
 
 
@@ -121,7 +122,7 @@ def _round_tiles(run: RunFolder, dataset: TagDataset, name: str, pixels: Picture
         this = Round(run, number)
         if number == rounds and (mined := this.mined.get(name)) is not None:
             tiles[f"confident, round {number}"] = _tile(_overlay(pixels, mined.labels))
-        if (mask := this.masks.get(name)) is not None:
+        if (mask := this.taught.get(name)) is not None:
             tiles[f"round {number}"] = _mask_tile(dataset, name, pixels, mask.labels)
     return tiles
 

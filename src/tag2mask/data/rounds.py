@@ -142,6 +142,11 @@ class Round:
         return self._artefacts(f"{REFINE}/sharpened", ".png", lambda path, name: Seeds(name, read_labels(path)))
 
     @property
+    def taught(self) -> Artefacts[Seeds] | Artefacts[PseudoMask]:
+        """The round's best masks of the training images: the sharpened ones if there are any."""
+        return self.sharpened if self.is_sharpened else self.masks
+
+    @property
     def is_sharpened(self) -> bool:
         """Whether there are `sharpened` masks."""
         return bool(self.summaries().get(REFINE, {}).get("sharpened", False))

@@ -85,7 +85,7 @@ def _score_round(this: Round, data: TagDataset, truth: _Truths) -> RoundScore:
     val = [name for name in this.run.names("val") if name in known and truth.has(name)]
     classes = truth.classes
     totals = {key: Confusion.empty(classes) for key in ("unary", "refined", "taught", "mined", "val", "refined_val")}
-    taught = this.sharpened if this.is_sharpened else this.masks
+    taught = this.taught
     agreeing = covered = pixels = 0
     for name in track(train, f"scoring round {this.number}"):
         unary, refined, mined = this.unary[name], this.masks[name].labels, this.mined[name].labels
