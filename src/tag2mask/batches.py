@@ -89,6 +89,7 @@ def _one_threaded(count: int) -> ThreadPoolExecutor:
     before = torch.get_num_threads()
 
     def start() -> None:
+        torch.get_num_threads()  # A thread that has never asked takes the number of all when it first computes.
         torch.set_num_threads(1)
         started.wait()
 
