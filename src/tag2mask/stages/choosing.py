@@ -7,15 +7,16 @@ Not published. Every candidate makes masks of some training images, which the de
   probability with the mask painted over, in [-1, 1];
 - is no larger than that needs: 1 - the share of the image that it covers.
 
-The candidate with the largest product of the three means wins. Each of the three alone errs on a side of its own:
+The largest product of the three means is the best. Each of the three alone errs on a side of its own:
 colours like the part that the classifier looks at, the classifier likes everything, size likes nothing. For the walk
 the root of the evidence is taken: walked masks hold the telling part anyway, and what the classifier sees grows on
 slowly with ever larger ones. Candidates within 2 % of the largest product are as good; of these the one that covers
-least wins, since of two masks that do the same the smaller one is right.
+least is chosen, since of two masks that do the same the smaller one is right.
 
 One alpha does not suit all images: maps of some are broader than of others. So every image gets its own: its three
 numbers are averaged with those of all images, since those of a single one are unsure, and the largest product wins.
-beta and t, which all images have in common, are compared by the mean of the images' products, each at its own alpha.
+beta and t, which all images have in common, are compared by the mean of the images' products, each at its own alpha,
+which sees to the size already: here the largest mean is chosen, however near the next one is.
 The same is done with the masks of IAL's rounds, whose networks give the odds of the background.
 ``benchmarks/auto_choice.py`` compares the choices with the best fixed ones.
 """
@@ -156,7 +157,7 @@ def choose_walk(
     words = [[f"{beta:g}", str(step), f"{alphas[place]:g}"] for (beta, step), place in zip(pairs, common, strict=True)]
     title = f"Walk: walk + CRF on {len(names)} images, each with its own alpha"
     columns = ["beta", "t", "alpha in common"]
-    chosen, evidence = _decide(title, columns, words, own.mean(axis=1), scores)
+    chosen, evidence = _decide(title, columns, words, own.mean(axis=1), scores, tie=0)
     beta, step = pairs[chosen]
     values = {"alpha": alphas[common[chosen]], "beta": beta, "steps": step}
     return Choice(values, float(scores[chosen]), evidence, _numbers(grids[chosen].mean(axis=0)))
@@ -272,11 +273,11 @@ def _product(found: np.ndarray, power: float = 1.0) -> np.ndarray:
 
 
 def _decide(
-    title: str, columns: list[str], words: list[list[str]], found: np.ndarray, scores: np.ndarray
+    title: str, columns: list[str], words: list[list[str]], found: np.ndarray, scores: np.ndarray, *, tie: float = _TIE
 ) -> tuple[int, dict[str, Any]]:
     """The smallest of the best candidates, and the table that shows it; the table is logged, too."""
     shares = found[:, 2]
-    as_good = scores >= (1 - _TIE) * scores.max()
+    as_good = scores >= (1 - tie) * scores.max()
     chosen = int(np.where(as_good, shares, np.inf).argmin())
     columns = [*columns, "splits colours", "kept - left", "share of image", "score", ""]
     rows = [
