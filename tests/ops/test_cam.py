@@ -126,6 +126,14 @@ def test_every_map_is_divided_by_its_own_maximum():
     assert float(normalise_maps(maps).max()) < 1
 
 
+def test_a_coarser_map_is_divided_by_the_peak_that_it_misses():
+    whole = torch.tensor([[[0.0, 4.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    coarse = torch.tensor([[[1.0]], [[2.0]]])
+    assert_close(normalise_maps(coarse, whole).flatten(), torch.tensor([0.25, 1.0]), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="whole"):
+        normalise_maps(coarse, whole[:1])
+
+
 def test_an_empty_map_stays_zero_and_no_map_is_allowed():
     assert normalise_maps(torch.zeros(1, 2, 2)).tolist() == [[[0.0, 0.0], [0.0, 0.0]]]
     assert normalise_maps(torch.zeros(0, 2, 2)).shape == (0, 2, 2)

@@ -1,7 +1,10 @@
 """Stage 2: maps of exactly the tagged classes, the same for a mirrored image."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.testing import assert_close
 
 from painted import Stripes, run_by_hand
@@ -29,7 +32,8 @@ def test_every_image_has_maps_of_its_tags(scenes, finished):
         assert cams.class_ids.tolist() == scenes.tags(name).nonzero().flatten().tolist()
         assert cams.image_size == (48, 48)
         assert cams.scores.shape == (len(cams.class_ids), 24, 24)
-        assert all(float(one.max()) in (0.0, 1.0) or float(one.max()) > 0.99 for one in cams.scores)
+        # Cells miss the peaks, but not by much.
+        assert all(float(one.max()) == 0 or 0.9 < float(one.max()) <= 1 for one in cams.scores)
 
 
 def test_the_classifier_s_modes_are_put_back():
@@ -66,12 +70,14 @@ def test_maps_are_those_of_one_view_at_a_time(scenes):
         assert_close(image_cams(image, net, settings, tiny_runtime()).scores, expected, rtol=0, atol=1e-5)
 
 
-@pytest.fixture
-def threads():
-    """Sets the number of torch's threads, which is put back at the end."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+def test_kept_maps_have_the_heights_of_those_at_full_size(scenes):
+    image, settings = scenes[scenes.names[0]], LocalizeSettings(scales=(1.0, 0.5, 1.5))
+    whole = cams_of(image, replace(settings, map_stride=1)).scores
+    for stride in (2, 4):
+        kept = cams_of(image, replace(settings, map_stride=stride)).scores
+        # The maps are smooth: cells of stride 16 at the finest. Divided by their own maxima they would be higher.
+        assert_close(kept, F.avg_pool2d(whole, stride), rtol=0, atol=0.02)
+        assert bool((kept.amax(dim=(-2, -1)) <= whole.amax(dim=(-2, -1))).all())
 
 
 def maps_on_disk(path, data, net):

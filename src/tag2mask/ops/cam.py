@@ -56,19 +56,23 @@ def merge_views(views: Sequence[Tensor], mirrored: Sequence[bool], size: tuple[i
     return merged
 
 
-def normalise_maps(maps: Tensor) -> Tensor:
+def normalise_maps(maps: Tensor, whole: Tensor | None = None) -> Tensor:
     """Divide each map by its own maximum (+1e-5), so that every class reaches (almost) 1.
 
     Args:
         maps: (K, h, w), >= 0.
+        whole: (K, H, W) the same maps in a finer resolution, whose maxima are taken: coarser maps may miss them.
 
     Returns:
         (K, h, w) in [0, 1].
     """
-    check_shape("maps", maps, "K h w")
+    known = check_shape("maps", maps, "K h w")
+    if whole is not None:
+        check_shape("whole", whole, "K H W", K=known["K"])
     if maps.shape[0] == 0:
         return maps
-    return maps / (maps.amax(dim=(-2, -1), keepdim=True) + _NORMALISER_FLOOR)
+    peaks = (maps if whole is None else whole).amax(dim=(-2, -1), keepdim=True)
+    return (maps / (peaks + _NORMALISER_FLOOR)).clamp(max=1)
 
 
 def upper_fence(values: Tensor, factor: float) -> float:

@@ -39,7 +39,7 @@ class LocalizeSettings:
     Args:
         scales: sizes of the views relative to the image, each also mirrored (paper: 1, 0.5, 1.5, 2).
         max_side: images with a longer side are shrunk to it first; 0 means never. Bounds time and memory.
-        map_stride: image pixels per cell of the kept maps; the maps are smooth, so 4 loses nothing.
+        map_stride: image pixels per cell of the kept maps; the maps are smooth, so 2 loses nothing.
         fence: a map whose mean is above the upper fence of all maps' means, Q3 + `fence` (Q3 - Q1), is sharpened until
             it is at the fence; 0 means never (paper). Where a classifier hardly finds a class that the image has, the
             map says a little everywhere, and divided by its maximum it would cover the whole image.
@@ -47,7 +47,7 @@ class LocalizeSettings:
 
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
     max_side: int = 1024
-    map_stride: int = 4
+    map_stride: int = 2
     fence: float = 1.5
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class LocalizeSettings:
         Args:
             image_side: typical long side of the images in pixels.
         """
-        return cls(max_side=image_side, map_stride=2 if image_side < 200 else 4)
+        return cls(max_side=image_side)
 
 
 def make_cams(
@@ -151,5 +151,6 @@ def image_cams(image: TaggedImage, classifier: CamClassifier, settings: Localize
         scaled = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
         both = whole_view(image.pixels, scaled, classifier.backbone, runtime, mirrored=True)
         views += list(classifier.cams(both)[:, class_ids].float().cpu())
-    merged = merge_views(views, [False, True] * len(settings.scales), (kept[0], kept[1]))
-    return Cams(image.name, class_ids, normalise_maps(merged), image.size)
+    mirrored = [False, True] * len(settings.scales)
+    maps, whole = (merge_views(views, mirrored, (height, width)) for height, width in (kept, size))
+    return Cams(image.name, class_ids, normalise_maps(maps, whole), image.size)
