@@ -55,7 +55,7 @@ def supervised(run: RunFolder) -> tuple[float, float]:
     total = Confusion.empty(len(data.class_names))
     with runtime.inference(net):
         for name in data.val_names:
-            found = predict_mask(name, data[name].pixels, net, settings, runtime)
+            found = predict_mask(data[name], net, settings, runtime)
             total += Confusion.of(data.mask(name), found.labels, len(data.class_names))
     return total.mean_iou(), time.monotonic() - started
 

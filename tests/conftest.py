@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+import torch
 
 from painted import Stripes, fill_round, run_by_hand, superpixels_by_hand
 from tag2mask.data.rounds import Round
@@ -62,3 +63,11 @@ def copied_rounds(rounds, tmp_path):
 def copied(finished, tmp_path):
     """A copy of the finished run, with the same times, to change."""
     return RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of torch's threads, which is put back at the end."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

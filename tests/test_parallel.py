@@ -110,14 +110,6 @@ def test_one_error_among_several_is_the_one_raised():
         map_images(fail, NAMES, "test", workers=4)
 
 
-@pytest.fixture
-def threads():
-    """Sets the number of torch's threads, which is put back at the end."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(("in_all", "workers", "each"), [(1, 3, 1), (2, 2, 1), (4, 2, 2), (3, 1, 3)])
 def test_torch_s_threads_are_dealt_out_and_put_back(threads, in_all, workers, each):
     threads(in_all)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tag2mask.parallel import set_own_threads
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -89,14 +91,12 @@ def _one_threaded(count: int) -> ThreadPoolExecutor:
     before = torch.get_num_threads()
 
     def start() -> None:
-        torch.get_num_threads()  # A thread that has never asked takes the number of all when it first computes.
-        torch.set_num_threads(1)
+        set_own_threads(1)
         started.wait()
 
     pool = ThreadPoolExecutor(count, initializer=start)
     for _ in range(count):
         pool.submit(int)
     started.wait()
-    # The number is each thread's own, but the last one that is set is that of new threads, too.
     torch.set_num_threads(before)
     return pool

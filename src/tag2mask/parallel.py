@@ -48,7 +48,7 @@ def map_images(
     results: dict[int, Result] = {}
 
     def begin() -> None:
-        torch.set_num_threads(max(1, threads // count))
+        set_own_threads(max(1, threads // count))
         # Otherwise casts were dropped whenever any thread leaves its outermost block of autocast.
         torch.autocast_increment_nesting()
 
@@ -114,6 +114,15 @@ class Turns:
             yield
 
 
+def set_own_threads(count: int) -> None:
+    """How many threads torch shares out among what the calling thread computes, which may be a new one.
+
+    The last number that any thread sets is that of new threads, too: whoever starts some puts it back.
+    """
+    torch.get_num_threads()  # A thread that has never asked takes the number of all when it first computes.
+    torch.set_num_threads(count)
+
+
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
     """Let torch share out what this thread computes among so many threads inside the block; put back afterwards."""
@@ -134,7 +143,6 @@ def _tidied(threads: int) -> Iterator[None]:
     try:
         yield
     finally:
-        # What a worker sets is the number for new threads, too.
         torch.set_num_threads(threads)
         # Casts are wrong once the weights have changed, and gradients do not go through them.
         torch.clear_autocast_cache()

@@ -15,6 +15,7 @@ from tag2mask.data import pictures
 from tag2mask.data.artefacts import whole_file
 from tag2mask.data.rounds import finished_rounds
 from tag2mask.records import labels_from_class_ids
+from tag2mask.round_table import COLUMNS, RoundTable
 from tag2mask.stories import best_labels, draw_story, mean_iou
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tag2mask.data.dataset import TagDataset
     from tag2mask.data.store import RunFolder
     from tag2mask.evaluation import ScoreTable
-    from tag2mask.round_table import RoundTable
     from tag2mask.stories import Story
 
 RANKED_IMAGES = 500
@@ -97,6 +97,8 @@ def write_report(
             scores=table.as_dict()["stages"] if table else {},
             bar_rows=_bar_rows(table),
             rounds=rounds.rows if rounds else (),
+            round_cells=rounds.cells() if rounds else [],
+            strong=[COLUMNS[name][0] for name in ("taught_train", "unary_val")],
             round_curves=_curves(rounds.curves()) if rounds else [],
             columns=_columns(stories),
             stories=stories,

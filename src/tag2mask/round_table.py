@@ -89,15 +89,21 @@ class RoundTable:
             for name, (heading, factor) in COLUMNS.items()
         }
 
+    def cells(self) -> list[dict[str, str]]:
+        """For every round heading -> text: shares in percent, energies per million pixels and classes."""
+        return [
+            {
+                heading: percent(getattr(row, name)) if factor == PERCENT else f"{factor * getattr(row, name):.0f}"
+                for name, (heading, factor) in COLUMNS.items()
+            }
+            for row in self.rows
+        ]
+
     def table(self) -> str:
-        """Plain text: shares in percent, energies per million pixels and classes."""
+        """Plain text: the rounds' numbers, `cells` and times."""
         lines = [["round", *(heading for heading, _ in COLUMNS.values()), "seconds"]]
-        for row in self.rows:
-            cells = [
-                percent(getattr(row, name)) if factor == PERCENT else f"{factor * getattr(row, name):.0f}"
-                for name, (_, factor) in COLUMNS.items()
-            ]
-            lines.append([str(row.number), *cells, f"{row.seconds:.0f}"])
+        for row, cells in zip(self.rows, self.cells(), strict=True):
+            lines.append([str(row.number), *cells.values(), f"{row.seconds:.0f}"])
         return text_columns(lines)
 
 

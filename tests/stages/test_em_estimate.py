@@ -118,7 +118,7 @@ def test_held_out_images_are_estimated_without_tags(scenes, rounds, networks):
     for name in scenes.val_names:
         pixels = scenes[name].pixels
         with runtime.inference(unary), runtime.inference(pairwise):
-            mask = predict_mask(name, pixels, unary, SETTINGS.unary, runtime)
+            mask = predict_mask(scenes[name], unary, SETTINGS.unary, runtime)
             alpha = image_probabilities(pixels, unary, SETTINGS.unary, runtime)
             [refined] = apply_pairwise(pixels, alpha, pairwise, SETTINGS.pairwise, runtime)
         assert this.unary[name].equal(mask.labels)

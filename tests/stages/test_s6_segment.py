@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tag2mask.records import IGNORE, PseudoMask
+from tag2mask.records import IGNORE, PseudoMask, TaggedImage
 from tag2mask.stages.s6_segment import (
     LabelledViews,
     SegmentSettings,
@@ -20,7 +20,7 @@ from tiny import tiny_runtime, tiny_settings
 
 def predicted(net, pixels, settings):
     with tiny_runtime().inference(net):
-        return predict_mask("a", pixels, net, settings, tiny_runtime())
+        return predict_mask(TaggedImage("a", pixels, torch.zeros(1, dtype=torch.bool)), net, settings, tiny_runtime())
 
 
 @pytest.mark.parametrize("size", [(48, 48), (33, 71), (1, 1), (200, 10)])

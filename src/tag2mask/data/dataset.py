@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -44,9 +42,9 @@ class TagDataset(Protocol):
         ...
 
     def shrunk(self, name: str, side: int) -> TaggedImage:
-        """Decode a copy of one image whose longer side is at most `side` pixels; it has the `size` of the image.
+        """Decode a copy of one image whose longer side is at most `side` pixels (0: of any length).
 
-        Of a large photograph that takes a fraction of the time and of the memory.
+        It has the `size` of the image. Of a large photograph that takes a fraction of the time and of the memory.
 
         Raises:
             KeyError: if no image has this name.
@@ -94,16 +92,16 @@ class Delegating:
         return self.whole.val_names
 
     def __getitem__(self, name: str) -> TaggedImage:
-        return self.whole[name]
+        return self.whole[self._known(name)]
 
     def shrunk(self, name: str, side: int) -> TaggedImage:
-        return self.whole.shrunk(name, side)
+        return self.whole.shrunk(self._known(name), side)
 
     def tags(self, name: str) -> Tensor:
-        return self.whole.tags(name)
+        return self.whole.tags(self._known(name))
 
     def mask(self, name: str) -> Tensor | None:
-        return self.whole.mask(name)
+        return self.whole.mask(self._known(name))
 
     def has_masks(self) -> bool:
         return self.whole.has_masks()
@@ -111,46 +109,41 @@ class Delegating:
     def digest(self) -> str:
         return self.whole.digest()
 
+    def _known(self, name: str) -> str:
+        """The same name; where the dataset has fewer images than the whole, KeyError for the others."""
+        return name
 
-@dataclass(frozen=True, eq=False)
-class Reduced:
-    """A dataset less some images; made by `without`."""
 
-    whole: TagDataset
-    names: tuple[str, ...]
-    val_names: tuple[str, ...]
+class Reduced(Delegating):
+    """A dataset less some images; made by `without`.
+
+    Args:
+        whole: all of it.
+        names: the training images that are kept.
+        val_names: the held-out images that are kept.
+    """
+
+    def __init__(self, whole: TagDataset, names: tuple[str, ...], val_names: tuple[str, ...]) -> None:
+        super().__init__(whole)
+        self._names, self._val_names = names, val_names
+        self._every = frozenset(names + val_names)
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.whole.class_names
+    def names(self) -> tuple[str, ...]:
+        return self._names
 
-    def __getitem__(self, name: str) -> TaggedImage:
-        return self.whole[self._kept(name)]
-
-    def shrunk(self, name: str, side: int) -> TaggedImage:
-        return self.whole.shrunk(self._kept(name), side)
-
-    def tags(self, name: str) -> Tensor:
-        return self.whole.tags(self._kept(name))
-
-    def mask(self, name: str) -> Tensor | None:
-        return self.whole.mask(self._kept(name))
-
-    def has_masks(self) -> bool:
-        return self.whole.has_masks()
+    @property
+    def val_names(self) -> tuple[str, ...]:
+        return self._val_names
 
     def digest(self) -> str:
-        parts = json.dumps([self.whole.digest(), self.names, self.val_names])
+        parts = json.dumps([super().digest(), self.names, self.val_names])
         return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
-    def _kept(self, name: str) -> str:
+    def _known(self, name: str) -> str:
         if name not in self._every:
             raise KeyError(f"no image is named {name!r} in this dataset")
         return name
-
-    @cached_property
-    def _every(self) -> frozenset[str]:
-        return frozenset(self.names + self.val_names)
 
 
 def without(dataset: TagDataset, names: Iterable[str]) -> TagDataset:

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from tag2mask.checks import check_dtype, check_shape
+from tag2mask.compiled import kernel
 
 _ZERO, _ONE, _TWO, _FOUR, _FIVE, _SIX = (np.float32(number) for number in (0, 1, 2, 4, 5, 6))
 _SIXTH, _UNIT = np.float32(1 / 6), np.float32(1 / 255)
@@ -20,15 +18,6 @@ _LEVELS = np.float32(255.999)
 """Times a share in [0, 1]: the level 0 to 255, once what stands behind the point is cut off."""
 _RED, _GREEN, _BLUE = np.float32(5), np.float32(1), np.float32(3)
 """The first of the two sixths of the circle of hues in which a channel is the largest one."""
-
-
-def kernel(function: Any) -> Any:
-    """Compile at the first call; keep the machine code on disk, if there is a folder to write to."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:
-        return numba.njit(function, **options)
 
 
 def turn_hues(pixels: Tensor, turn: float) -> Tensor:

@@ -149,7 +149,8 @@ class Round:
     @property
     def is_sharpened(self) -> bool:
         """Whether there are `sharpened` masks."""
-        return bool(self.summaries().get(REFINE, {}).get("sharpened", False))
+        state = state_of(self.path / REFINE)
+        return bool(state.get("finished") and state["summary"].get("sharpened", False))
 
     def check_whole(self, *, masks_only: bool = False) -> None:
         """Require that nothing of a finished stage has been deleted.

@@ -32,4 +32,4 @@ class WorkingCopies(Delegating):
         return self._images[name]
 
     def _decode(self, name: str) -> TaggedImage:
-        return self.whole.shrunk(name, self._side) if self._side else self.whole[name]
+        return self.whole.shrunk(name, self._side)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tag2mask.ops.compiled import for_each, kernel
+from tag2mask.compiled import for_each, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

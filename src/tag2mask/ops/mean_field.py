@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tag2mask.ops.compiled import kernel
+from tag2mask.compiled import kernel
 from tag2mask.ops.vectors import (
     add,
     divide,

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tag2mask.ops.compiled import kernel
+from tag2mask.compiled import kernel
 
 Run = Callable[[Callable[[int], None]], None]
 """Calls a task once for every range of pixels or points: 0, 1 .. PARTS - 1, in any order or at a time."""

@@ -17,7 +17,7 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 
-from tag2mask.ops.compiled import kernel
+from tag2mask.compiled import kernel
 from tag2mask.ops.vectors import FLOAT, INT, Vector, add, fill, fma, intrinsic, load, multiply, subtract
 
 LANES = 16

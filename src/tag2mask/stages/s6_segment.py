@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tag2mask.data.dataset import TagDataset
     from tag2mask.data.store import RunFolder
     from tag2mask.nets.backbones import Backbone
+    from tag2mask.records import TaggedImage
     from tag2mask.training import CheckpointStore, Fitted
 
 STAGE = "06_segment"
@@ -228,17 +229,16 @@ def mask_of(name: str, probabilities: Tensor, size: tuple[int, int]) -> PseudoMa
     return PseudoMask(name, labels_from_channels(channels), confidence.clamp(0, 1))
 
 
-def predict_mask(name: str, pixels: Tensor, net: Segmenter, settings: SegmentSettings, runtime: Runtime) -> PseudoMask:
-    """The segmenter's mask of one image: `image_probabilities`, then `mask_of`.
+def predict_mask(image: TaggedImage, net: Segmenter, settings: SegmentSettings, runtime: Runtime) -> PseudoMask:
+    """The segmenter's mask of one image, of the image's size; call inside ``runtime.inference(net)``.
 
     Args:
-        name: of the image.
-        pixels: (3, H, W) uint8.
+        image: its tags are not looked at.
         net: trained.
         settings: how it was trained.
         runtime: where.
     """
-    return mask_of(name, image_probabilities(pixels, net, settings, runtime), size_of(pixels))
+    return mask_of(image.name, image_probabilities(image.pixels, net, settings, runtime), image.size)
 
 
 def train_segmenter(
@@ -277,7 +277,7 @@ def train_segmenter(
         name = path.removeprefix("masks/")
         image = data[name]
         with turns.take(), runtime.inference(net):
-            mask = mask_of(name, image_probabilities(image.pixels, net, settings, runtime), image.size)
+            mask = predict_mask(image, net, settings, runtime)
         write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
         # Last, because this file says that the image is done.
         write_labels(stage.file(path, ".png"), mask.labels, classes)
