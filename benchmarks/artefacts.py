@@ -10,8 +10,8 @@ of CAM + CRF.
 
 Mean IoU is that of maps merged and kept at full size in float32; behind it, by how many points ours differs, after
 writing and reading. "Cells" are the labels of 8 x 8 pixels that AffinityNet learns from, made of the refined maps.
-Dense CRF, seeds and counting are the same for both. "Peak" is the largest factor by which a map of ours is above the
-other one, as each is divided by its own maximum, and ours may miss the pixel that has it.
+Dense CRF, seeds and counting are the same for both. "Peak" is the largest factor by which the mean of a map of ours is
+above that of the other one.
 
 Without a run the images are the built-in scenes in the format of the row, and their maps are made from true masks: high
 at one part of the object, blurred, with noise, in the cells of the eight views that a network of stride 16 sees. Such
@@ -118,11 +118,10 @@ def drawn_examples(size: tuple[int, int], count: int) -> Iterator[Example]:
         truth = F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0].long()
         image = TaggedImage(name, resize_image(image.pixels, size), image.tags)
         views = draw_views(truth, image.class_ids, settings.scales, np.random.default_rng(index))
-        full, small = (
-            Cams(name, image.class_ids, normalise_maps(merge_views(views, [False, True] * 4, (height, width))), size)
-            for height, width in (size, [math.ceil(side / settings.map_stride) for side in size])
-        )
-        yield Example(image, truth, full, small)
+        kept = tuple(math.ceil(side / settings.map_stride) for side in size)
+        whole, small = (merge_views(views, [False, True] * 4, (height, width)) for height, width in (size, kept))
+        maps = [Cams(name, image.class_ids, normalise_maps(each, whole), size) for each in (whole, small)]
+        yield Example(image, truth, *maps)
 
 
 def examples_of(run: RunFolder, data_folder: Path, count: int) -> Iterator[Example]:

@@ -49,7 +49,7 @@ class SeedSettings:
     alpha_object: float | Literal["auto"] = "auto"
     alpha_background: float | Literal["auto"] = "auto"
     max_side: int = 1024
-    score_stride: int = 4
+    score_stride: int = 2
 
     @classmethod
     def paper(cls) -> SeedSettings:
@@ -63,7 +63,7 @@ class SeedSettings:
         Args:
             image_side: typical long side of the images in pixels.
         """
-        return cls(max_side=image_side, score_stride=2 if image_side < 200 else 4)
+        return cls(max_side=image_side)
 
 
 def refined_scores(crf: DenseCrf, cams: Cams, alpha: float, size: tuple[int, int]) -> Tensor:
