@@ -85,7 +85,7 @@ class ClassifySettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(10, min(50, round(17000 / max(1, images)))),
+            epochs=max(10, min(70, round(17000 / max(1, images)))),
             rate=2e-3,
             optimizer="adamw",
             weight_decay=0.05,
