@@ -7,11 +7,11 @@ Not published. Every candidate makes masks of some training images, which the de
   probability with the mask painted over, in [-1, 1];
 - is no larger than that needs: 1 - the share of the image that it covers.
 
-The largest product of the three means is the best. Each of the three alone errs on a side of its own:
-colours like the part that the classifier looks at, the classifier likes everything, size likes nothing. For the walk
-the root of the evidence is taken: walked masks hold the telling part anyway, and what the classifier sees grows on
-slowly with ever larger ones. Candidates within 2 % of the largest product are as good; of these the one that covers
-least is chosen, since of two masks that do the same the smaller one is right.
+The largest product of the three means is the best. Each of the three alone errs on a side of its own: colours like the
+part that the classifier looks at, the classifier likes everything, size likes nothing. For the walk the root of the
+evidence is taken: walked masks hold the telling part anyway, and what the classifier sees grows on slowly with ever
+larger ones; and size counts with a power of 1.5. Candidates within 2 % of the largest product are as good; of these the
+one that covers least is chosen, since of two masks that do the same the smaller one is right.
 
 One alpha does not suit all images: maps of some are broader than of others. So every image gets its own: its three
 numbers are averaged with those of all images, since those of a single one are unsure, and the largest product wins.
@@ -60,11 +60,20 @@ ODDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
 IMAGES = 48
 """How many training images are looked at."""
 
-_SATURATION = 0.5
-"""Power of the classifier's evidence when walks are compared."""
+WALK_IMAGES = 96
+"""The same for beta and t, between which less is at stake, and more chance."""
+
+_PLAIN = 1.0, 1.0
+"""Powers of the classifier's evidence, and of the share of the image that is not covered."""
+
+_ROUNDS = 0.5, 1.0
+"""The same when the masks of IAL's rounds are compared."""
+
+_WALKS = 0.5, 1.5
+"""The same when walks are compared."""
 
 _TIE = 0.02
-"""Scores that are lower by no more than this share are as good: the means over 48 images are no surer."""
+"""Scores that are lower by no more than this share are as good: the means over the images are no surer."""
 
 _TINY = 1e-6
 
@@ -139,7 +148,7 @@ def choose_walk(
     Returns:
         With the values ``alpha`` (the best one for all images alike), ``beta`` and ``steps``.
     """
-    names = sample_names(data)
+    names = sample_names(data, WALK_IMAGES)
 
     def judged(name: str) -> np.ndarray:
         maps, affinity = maps_of(name)
@@ -151,8 +160,8 @@ def choose_walk(
     found = np.stack(map_images(judged, names, "choosing alpha, beta and t"))
     grids = found.reshape(len(names), -1, len(alphas), 3).swapaxes(0, 1)
     own = np.stack([_each_at_its_own(grid) for grid in grids])
-    scores = _product(own, _SATURATION).mean(axis=1)
-    common = [int(np.argmax(_product(grid.mean(axis=0), _SATURATION))) for grid in grids]
+    scores = _product(own, _WALKS).mean(axis=1)
+    common = [int(np.argmax(_product(grid.mean(axis=0), _WALKS))) for grid in grids]
     pairs = [(beta, step) for beta in betas for step in steps]
     words = [[f"{beta:g}", str(step), f"{alphas[place]:g}"] for (beta, step), place in zip(pairs, common, strict=True)]
     title = f"Walk: walk + CRF on {len(names)} images, each with its own alpha"
@@ -187,7 +196,7 @@ def choose_image_alpha(
     start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in ALPHAS)])
     walked = random_walk(start, affinity, beta=beta, steps=steps)
     own = judge(image, _with_each_background(walked, len(maps)))
-    return ALPHAS[_best_with(own, np.asarray(common))]
+    return ALPHAS[_best_with(own, np.asarray(common), _WALKS)]
 
 
 def choose_odds(data: TagDataset, soft_of: Callable[[str], SoftMask], judge: MaskJudge) -> Choice:
@@ -208,7 +217,7 @@ def choose_odds(data: TagDataset, soft_of: Callable[[str], SoftMask], judge: Mas
 
     found = np.mean(map_images(judged, names, "choosing odds"), axis=0)
     words = [[f"{odds:g}"] for odds in ODDS]
-    scores = _product(found, _SATURATION)
+    scores = _product(found, _ROUNDS)
     title = f"Rounds: alpha_p + CRF on {len(names)} images"
     chosen, evidence = _decide(title, ["odds of the background"], words, found, scores)
     return Choice({"odds": ODDS[chosen]}, float(scores[chosen]), evidence, _numbers(found))
@@ -224,7 +233,7 @@ def choose_image_odds(image: TaggedImage, soft: SoftMask, judge: MaskJudge, comm
         common: `Choice.judged` of `choose_odds`.
     """
     own = judge(image, [with_odds(soft.probabilities, odds) for odds in ODDS])
-    return ODDS[_best_with(own, np.asarray(common))]
+    return ODDS[_best_with(own, np.asarray(common), _ROUNDS)]
 
 
 def with_odds(probabilities: Tensor, odds: float) -> Tensor:
@@ -244,17 +253,17 @@ def with_odds(probabilities: Tensor, odds: float) -> Tensor:
     return weighted / weighted.sum(dim=0, keepdim=True).clamp(min=_TINY)
 
 
-def _best_with(own: np.ndarray, common: np.ndarray) -> int:
+def _best_with(own: np.ndarray, common: np.ndarray, powers: tuple[float, float]) -> int:
     """The best candidate by the numbers of one image and of all images in equal parts; of equals the smallest."""
     both = (own + common) / 2
-    scores = _product(both, _SATURATION)
+    scores = _product(both, powers)
     return int(np.where(scores >= scores.max(), both[:, 2], np.inf).argmin())
 
 
 def _each_at_its_own(numbers: np.ndarray) -> np.ndarray:
     """The numbers (N, A, 3) of N images at A candidates -> (N, 3): those of the candidate that each image takes."""
     common = numbers.mean(axis=0)
-    return np.stack([own[_best_with(own, common)] for own in numbers])
+    return np.stack([own[_best_with(own, common, _WALKS)] for own in numbers])
 
 
 def _with_each_background(walked: Tensor, classes: int) -> list[Tensor]:
@@ -266,10 +275,10 @@ def _numbers(found: np.ndarray) -> tuple[tuple[float, float, float], ...]:
     return tuple((float(separate), float(evidence), float(share)) for separate, evidence, share in found)
 
 
-def _product(found: np.ndarray, power: float = 1.0) -> np.ndarray:
-    """The scores (...) of candidates with the numbers (..., 3); `power` is that of the evidence."""
+def _product(found: np.ndarray, powers: tuple[float, float] = _PLAIN) -> np.ndarray:
+    """The scores (...) of candidates with the numbers (..., 3)."""
     separate, evidence, share = np.moveaxis(found, -1, 0)
-    return np.asarray(separate * evidence.clip(min=0) ** power * (1 - share))
+    return np.asarray(separate * evidence.clip(min=0) ** powers[0] * (1 - share) ** powers[1])
 
 
 def _decide(
