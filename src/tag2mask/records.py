@@ -24,6 +24,9 @@ BACKGROUND = 0
 IGNORE = 255
 """The label of pixels that are unsure (seeds) or void (ground truth)."""
 
+PHOTO_SIDE = 200
+"""Images of this long side in pixels or more are photographs to the quick preset, smaller ones are drawings."""
+
 
 def labels_from_class_ids(class_ids: Tensor) -> Tensor:
     """Turn class ids 0..C-1 into labels 1..C, passing over `IGNORE`.

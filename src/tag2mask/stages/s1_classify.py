@@ -18,7 +18,7 @@ from tag2mask.nets.classifier import CamClassifier
 from tag2mask.nets.paper_backbones import PaperBackbone, freeze_first_stages
 from tag2mask.ops.losses import tag_loss
 from tag2mask.ops.ranking import mean_average_precision
-from tag2mask.records import TaggedBatch
+from tag2mask.records import PHOTO_SIDE, TaggedBatch
 from tag2mask.stages.views import check_views, crop_side, random_view, whole_view
 from tag2mask.stages.weights import loaded_backbone
 from tag2mask.training import Runtime, Schedule, fit
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from tag2mask.nets.backbones import Backbone
 
 STAGE = "01_classify"
-
-SMALL_SIDE = 200
-"""Images with a shorter long side than this are small."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class ClassifySettings(Schedule):
             output_stride=16,
             # From scratch on small images, dropout only keeps the net longer at calling everything absent; on
             # photographs, of which the features hold more, maps without it are a point worse.
-            dropout=0.0 if image_side < SMALL_SIDE else 0.5,
+            dropout=0.0 if image_side < PHOTO_SIDE else 0.5,
             long_side=(round(image_side * 0.7), round(image_side * 1.1)),
             crop=crop_side(image_side),
         )
