@@ -29,7 +29,7 @@ def test_a_clear_map_gives_its_square_and_the_rest_background():
     expected[6:14, 8:16] = 5
     assert seeds.equal(expected)
     assert refined.equal(expected)
-    assert scores.low.shape == (2, 5, 6)
+    assert scores.low.shape == (2, 10, 12)
 
 
 def test_what_only_the_high_alpha_calls_an_object_is_unsure():
