@@ -186,10 +186,10 @@ def test_beta_is_the_one_at_which_images_do_best_at_their_own_alphas():
     assert choice.judged == ((0.55, 1.0, 0.0), (0.55, 1.0, 0.0))
 
 
-def test_of_betas_that_are_nearly_as_good_the_better_one_is_taken():
+@pytest.mark.parametrize(("smaller", "beta"), [(0.990, 16.0), (1.010, 8.0)])
+def test_of_betas_that_are_nearly_as_good_the_better_one_is_taken(smaller, beta):
     affinity = PixelAffinity(offsets := half_disc_offsets(2), torch.ones(len(offsets), *SIZE), 1)
     walks = {"alphas": (16.0,), "betas": (8.0, 16.0), "steps": (4,)}
-    for smaller, beta in ((0.990, 16.0), (1.010, 8.0)):
-        numbers = np.array([[smaller, 1, 0], [0.9**-1.5, 1, 0.1]])
-        choice = choose_walk(Squares(), lambda _: (torch.ones(1, *SIZE), affinity), lambda *_: numbers, **walks)  # noqa: B023
-        assert choice.values["beta"] == beta
+    numbers = np.array([[smaller, 1, 0], [0.9**-1.5, 1, 0.1]])
+    choice = choose_walk(Squares(), lambda _: (torch.ones(1, *SIZE), affinity), lambda *_: numbers, **walks)
+    assert choice.values["beta"] == beta

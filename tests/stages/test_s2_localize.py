@@ -1,5 +1,7 @@
 """Stage 2: maps of exactly the tagged classes, the same for a mirrored image."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -9,7 +11,7 @@ from tag2mask.data.artefacts import write_cams
 from tag2mask.data.transforms import normalise, resize_image
 from tag2mask.ops.cam import merge_views, upper_fence
 from tag2mask.records import Cams, TaggedImage
-from tag2mask.stages.s1_classify import build_classifier
+from tag2mask.stages.s1_classify import build_classifier, load_classifier
 from tag2mask.stages.s2_localize import ABOVE, STAGE, LocalizeSettings, _sharpen_diffuse, image_cams, make_cams
 from tiny import StoppedError, stopped_while_writing, tiny_runtime, tiny_settings
 
@@ -31,6 +33,15 @@ def test_every_image_has_maps_of_its_tags(scenes, finished):
         assert cams.scores.shape == (len(cams.class_ids), 24, 24)
         # Cells miss the peaks, but not by much.
         assert all(float(one.max()) == 0 or 0.9 < float(one.max()) <= 1 for one in cams.scores)
+
+
+def test_at_full_size_every_map_reaches_one(scenes, finished):
+    runtime, whole = tiny_runtime(), replace(tiny_settings().localize, map_stride=1)
+    net = load_classifier(finished, len(scenes.class_names), tiny_settings().classify, runtime)
+    for name in scenes.names:
+        with runtime.inference(net):
+            maps = image_cams(scenes[name], net, whole, runtime).scores
+        assert all(float(one.max()) in (0.0, 1.0) or float(one.max()) > 0.99 for one in maps)
 
 
 def test_the_classifier_s_modes_are_put_back():

@@ -152,5 +152,6 @@ def image_cams(image: TaggedImage, classifier: CamClassifier, settings: Localize
         both = whole_view(image.pixels, scaled, classifier.backbone, runtime, mirrored=True)
         views += list(classifier.cams(both)[:, class_ids].float().cpu())
     mirrored = [False, True] * len(settings.scales)
-    maps, whole = (merge_views(views, mirrored, (height, width)) for height, width in (kept, size))
+    whole = merge_views(views, mirrored, size)
+    maps = whole if kept == size else merge_views(views, mirrored, (kept[0], kept[1]))
     return Cams(image.name, class_ids, normalise_maps(maps, whole), image.size)
