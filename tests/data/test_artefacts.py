@@ -1,6 +1,9 @@
 """Every artefact comes back as it was written, and a file is there whole or not at all."""
 
+import gc
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from tag2mask.data.artefacts import (
     read_cams,
     read_json,
     read_labels,
+    read_region_scores,
     read_regions,
     read_scores,
     read_soft_mask,
@@ -23,6 +27,7 @@ from tag2mask.data.artefacts import (
     write_cams,
     write_json,
     write_labels,
+    write_region_scores,
     write_regions,
     write_scores,
     write_soft_mask,
@@ -210,6 +215,33 @@ def test_npz_files_hold_no_pickles(tmp_path):
     for path in tmp_path.glob("*.npz"):
         with np.load(path, allow_pickle=False) as arrays:
             assert all(arrays[name].dtype != object for name in arrays.files)
+
+
+def test_threads_read_at_the_same_time(tmp_path):
+    class Slow:
+        """Garbage that lets another thread go on when it is collected, wherever that is."""
+
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            time.sleep(0)
+
+    write_region_scores(tmp_path / "a.npz", torch.rand(3, 2))
+
+    def read(_):
+        for _ in range(400):
+            Slow()
+            read_region_scores(tmp_path / "a.npz")
+        return True
+
+    before = gc.get_threshold()
+    gc.set_threshold(7)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(read, range(4)))
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_weights_come_back_exactly_with_their_words(tmp_path):
