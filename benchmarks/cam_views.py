@@ -7,8 +7,8 @@ the net of the quick preset and random weights. The ways:
 
     authors   each view a batch of one, in torch's default layout; maps merged, normalised and saved at full size
     by view   the same with the channels last
-    pairs     an image and its mirror image as a batch of two, channels last; maps merged and kept at a stride, in
-              float16: what `image_cams` and `write_cams` do
+    pairs     an image and its mirror image as a batch of two, channels last, batch norms folded into convolutions; maps
+              merged and kept at a stride, in float16: what `image_cams` and `write_cams` do
     ours      stage 2 as it runs: pairs, several images at a time, in one thread each
 
 All of them run in the same precision. "Difference" is the largest one between the authors' maps and ours where ours are
@@ -37,6 +37,7 @@ from tag2mask.ops.cam import merge_views, normalise_maps
 from tag2mask.records import TaggedImage
 from tag2mask.stages.s1_classify import ClassifySettings, build_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, image_cams, make_cams
+from tag2mask.stages.views import fused_on
 from tag2mask.training import Runtime
 from timing import best_times
 
@@ -106,6 +107,7 @@ def by_view(
 
 def by_pair(data: InMemory, net: CamClassifier, settings: LocalizeSettings, runtime: Runtime) -> None:
     """Every image, one after the other, an image and its mirror image at a time."""
+    net = fused_on(net, runtime)
     with tempfile.TemporaryDirectory() as folder, runtime.inference(net):
         for name in data.names:
             write_cams(Path(folder) / f"{name}.npz", image_cams(data[name], net, settings, runtime))
@@ -135,8 +137,9 @@ def measure(name: str, count: int, repetitions: int, runtime: Runtime) -> str:
     }
     times = {way: time / count for way, time in best_times(calls, repetitions).items()}
     image = data[data.names[0]]
-    with runtime.inference(net), runtime.inference(plain):
-        ours = image_cams(image, net, replace(settings, map_stride=1), runtime).scores
+    looking = fused_on(net, runtime)
+    with runtime.inference(looking), runtime.inference(plain):
+        ours = image_cams(image, looking, replace(settings, map_stride=1), runtime).scores
         theirs = one_view_at_a_time(image, plain, settings.scales, torch.contiguous_format)
     numbers = " | ".join(f"{times[way]:.0f}" for way in calls)
     ratios = " | ".join(f"{times[way] / times['ours']:.2f}x" for way in ("authors", "by view", "pairs"))

@@ -88,6 +88,11 @@ class Runtime:
         """A generator of its own for one purpose, on the CPU; draws what `seeded` would."""
         return torch.Generator().manual_seed(self.derived_seed(*words))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of convolutions and matrix products."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
     @contextmanager
     def inference(self, model: nn.Module) -> Iterator[nn.Module]:
         """The model on the device, in evaluation mode, with autocast and without gradients; put back afterwards.

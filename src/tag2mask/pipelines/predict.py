@@ -23,6 +23,7 @@ from tag2mask.progress import track
 from tag2mask.stages.em_estimate import apply_pairwise
 from tag2mask.stages.em_pairwise import PairwiseSettings, build_pairwise
 from tag2mask.stages.s6_segment import SegmentSettings, build_segmenter, image_probabilities, mask_of
+from tag2mask.stages.views import fused_on
 from tag2mask.training import Runtime
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def load(path: str | Path, *, runtime: Runtime | None = None) -> TrainedRun:
     settings = settings_of(run).segment
     net = build_segmenter(settings, len(run.class_names()), None, runtime)
     net.load_state_dict(run.weights("06_segment"))
-    return TrainedRun(run, net, settings, runtime)
+    return TrainedRun(run, fused_on(net, runtime), settings, runtime)
 
 
 def _load_round(last: Round, runtime: Runtime) -> TrainedRun:
@@ -141,11 +142,11 @@ def _load_round(last: Round, runtime: Runtime) -> TrainedRun:
     net = build_segmenter(settings, classes, None, runtime)
     net.load_state_dict(last.weights(UNARY))
     if PAIRWISE not in last.summaries():
-        return TrainedRun(last.run, net, settings, runtime)
+        return TrainedRun(last.run, fused_on(net, runtime), settings, runtime)
     how = last.settings(PAIRWISE, PairwiseSettings)
     pairwise = build_pairwise(how, classes, None, runtime)
     pairwise.load_state_dict(last.weights(PAIRWISE))
-    return TrainedRun(last.run, net, settings, runtime, (pairwise, how))
+    return TrainedRun(last.run, fused_on(net, runtime), settings, runtime, (fused_on(pairwise, runtime), how))
 
 
 def predict_files(

@@ -22,7 +22,7 @@ from tag2mask.parallel import Turns, map_images
 from tag2mask.records import SoftMask
 from tag2mask.stages.em_sharpen import sharpen_masks
 from tag2mask.stages.s6_segment import image_probabilities, mask_of
-from tag2mask.stages.views import whole_view
+from tag2mask.stages.views import fused_on, whole_view
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,12 +77,12 @@ def estimate_unary(
     classes = len(data.class_names)
     names = [f"masks/{name}" for name in (*data.names, *data.val_names)]
     train = set(data.names)
-    turns = Turns(runtime.device, settings.max_side)
+    turns, looking = Turns(runtime.device, settings.max_side), fused_on(net, runtime)
 
     def work(path: str) -> None:
         image = data[path.removeprefix("masks/")]
-        with turns.take(), runtime.inference(net):
-            probabilities = image_probabilities(image.pixels, net, settings, runtime)
+        with turns.take(), runtime.inference(looking):
+            probabilities = image_probabilities(image.pixels, looking, settings, runtime)
         if image.name in train:
             soft = soft_mask(image, probabilities, stride)
             write_soft_mask(stage.file(f"soft/{image.name}", ".npz"), soft)
@@ -133,6 +133,8 @@ def refine_masks(
         return
     names, train = (*data.names, *data.val_names), set(data.names)
     tally, turns = Tally(stage), Turns(runtime.device, how.max_side)
+    unary = fused_on(unary, runtime)
+    pairwise = None if pairwise is None else fused_on(pairwise, runtime)
 
     def work(name: str) -> None:
         image = data[name]

@@ -24,7 +24,7 @@ from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
 from tag2mask.stages.em_regions import RegionBatch, RegionViews, collate_regions
 from tag2mask.stages.em_sharpen import sharpened_labels, soft_labels
 from tag2mask.stages.em_superpixels import SUPERPIXELS, regions_of
-from tag2mask.stages.views import check_views, crop_side, whole_view
+from tag2mask.stages.views import check_views, crop_side, fused_on, whole_view
 from tag2mask.stages.weights import starting_backbone
 from tag2mask.training import Runtime, Schedule, fit
 
@@ -252,12 +252,12 @@ def _judge(
 ) -> Tally:
     """Write the labels of the regions that are kept; how many regions of each image are kept, dropped and unknown."""
     tally = Tally(stage)
-    turns = Turns(runtime.device, settings.max_side)
+    turns, looking = Turns(runtime.device, settings.max_side), fused_on(net, runtime)
 
     def work(name: str) -> None:
         image, regions = data[name], regions_of(this.run, name)
-        with turns.take(), runtime.inference(net):
-            probabilities = region_probabilities(image, regions, net, settings, runtime)
+        with turns.take(), runtime.inference(looking):
+            probabilities = region_probabilities(image, regions, looking, settings, runtime)
         if settings.averaged:
             probabilities = _averaged(probabilities, this, name)
             write_region_scores(stage.file(f"scores/{name}", ".npz"), probabilities)

@@ -17,6 +17,7 @@ from tag2mask.ops.cam import as_probabilities
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.separability import colour_bins, colour_separability
 from tag2mask.parallel import Turns
+from tag2mask.stages.views import fused_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,7 +46,8 @@ class MaskJudge:
     """
 
     def __init__(self, classifier: CamClassifier, crf: CrfSettings, runtime: Runtime, max_side: int) -> None:
-        self._classifier, self._crf, self._runtime, self._max_side = classifier, crf, runtime, max_side
+        self._classifier = fused_on(classifier, runtime)
+        self._crf, self._runtime, self._max_side = crf, runtime, max_side
         self._turns = Turns(runtime.device, max_side)
 
     def __call__(self, image: TaggedImage, candidates: Iterable[Tensor]) -> np.ndarray:

@@ -14,7 +14,7 @@ from tag2mask.data.transforms import limit_long_side
 from tag2mask.ops.cam import merge_views, normalise_maps, sharpen_diffuse, upper_fence
 from tag2mask.parallel import Turns, map_images
 from tag2mask.records import Cams
-from tag2mask.stages.views import whole_view
+from tag2mask.stages.views import fused_on, whole_view
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,12 +99,12 @@ def make_cams(
     stage = run.open_stage(STAGE, settings, after=("01_classify",))
     if stage.finished:
         return run.cams
-    turns = Turns(runtime.device, settings.max_side)
+    turns, net = Turns(runtime.device, settings.max_side), fused_on(classifier, runtime)
 
     def work(path: str) -> None:
         image = data[path.removeprefix("maps/")]
-        with turns.take(), runtime.inference(classifier):
-            cams = image_cams(image, classifier, settings, runtime)
+        with turns.take(), runtime.inference(net):
+            cams = image_cams(image, net, settings, runtime)
         write_cams(stage.file(path, ".npz"), cams)
 
     map_images(work, stage.missing([f"maps/{name}" for name in data.names], ".npz"), STAGE)

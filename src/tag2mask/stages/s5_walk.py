@@ -20,7 +20,7 @@ from tag2mask.records import Cams, PixelAffinity, PseudoMask
 from tag2mask.stages.choosing import ALPHAS, BETAS, STEPS, choose_image_alpha, choose_walk
 from tag2mask.stages.s3_seed import crf_probabilities, resize_labels
 from tag2mask.stages.s4_affinity import AffinitySettings, working_size
-from tag2mask.stages.views import whole_view
+from tag2mask.stages.views import fused_on, whole_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -194,11 +194,11 @@ def walk_masks(
     if stage.finished:
         return run.masks
     classes = len(data.class_names)
-    turns = Turns(runtime.device, affinity.cells * affinity.output_stride)
+    turns, looking = Turns(runtime.device, affinity.cells * affinity.output_stride), fused_on(net, runtime)
 
     def affinity_of(image: TaggedImage) -> PixelAffinity:
-        with turns.take(), runtime.inference(net):
-            return image_affinity(image, net, affinity, runtime)
+        with turns.take(), runtime.inference(looking):
+            return image_affinity(image, looking, affinity, runtime)
 
     def pairs_of(image: TaggedImage) -> PixelAffinity:
         return walked_pairs(affinity_of(image), affinity)

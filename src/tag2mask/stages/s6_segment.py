@@ -22,7 +22,7 @@ from tag2mask.parallel import Turns, map_images
 from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
 from tag2mask.stages.s3_seed import resize_labels
 from tag2mask.stages.s4_affinity import collate_labelled
-from tag2mask.stages.views import check_views, crop_side, random_view, whole_view
+from tag2mask.stages.views import check_views, crop_side, fused_on, random_view, whole_view
 from tag2mask.stages.weights import starting_backbone
 from tag2mask.training import Runtime, Schedule, fit
 
@@ -271,13 +271,13 @@ def train_segmenter(
     if stage.finished:
         return net
     names = [f"masks/{name}" for name in (*data.names, *data.val_names)]
-    turns = Turns(runtime.device, settings.max_side)
+    turns, looking = Turns(runtime.device, settings.max_side), fused_on(net, runtime)
 
     def work(path: str) -> None:
         name = path.removeprefix("masks/")
         image = data[name]
-        with turns.take(), runtime.inference(net):
-            mask = predict_mask(image, net, settings, runtime)
+        with turns.take(), runtime.inference(looking):
+            mask = predict_mask(image, looking, settings, runtime)
         write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
         # Last, because this file says that the image is done.
         write_labels(stage.file(path, ".png"), mask.labels, classes)

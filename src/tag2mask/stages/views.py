@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 
 from tag2mask.checks import check_number
 from tag2mask.data.transforms import normalise, padded_view, random_window, resize_image
+from tag2mask.nets.fused import fused
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from tag2mask.data.transforms import Window
     from tag2mask.nets.backbones import Backbone
     from tag2mask.records import TaggedImage
     from tag2mask.training import Runtime
+
+Net = TypeVar("Net", bound="nn.Module")
 
 
 class ViewSettings(Protocol):
@@ -65,6 +68,16 @@ def whole_view(
     view = normalise(resize_image(pixels, size), backbone.mean, backbone.std)
     views = torch.stack([view, view.flip(-1)]) if mirrored else view[None]
     return views.to(runtime.device, memory_format=torch.channels_last)
+
+
+def fused_on(net: Net, runtime: Runtime) -> Net:
+    """A copy of a trained network that looks at images faster, where networks run; for ``runtime.inference``.
+
+    Args:
+        net: trained.
+        runtime: where, and in which precision.
+    """
+    return fused(net.to(runtime.device), runtime.dtype)
 
 
 def check_views(settings: ViewSettings) -> None:
