@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ class TrainedRun:
 
     Args:
         run: its folder.
-        net: the segmenter, or the unary network of the last EM round.
+        net: the segmenter, or the unary network of the last EM round; as it is when the first mask is asked for.
         settings: how it was trained.
         runtime: where it runs.
         pairwise: the pairwise network of the last EM round and its settings, for refining; None without rounds.
@@ -91,10 +92,20 @@ class TrainedRun:
                 "Make one with `tag2mask ial`, or predict without --refine."
             )
         with ExitStack() as stack:
-            stack.enter_context(self.runtime.inference(self.net))
-            if refine and self.pairwise is not None:
-                stack.enter_context(self.runtime.inference(self.pairwise[0]))
+            stack.enter_context(self.runtime.inference(self._fused))
+            if refine and self._fused_pairwise is not None:
+                stack.enter_context(self.runtime.inference(self._fused_pairwise))
             yield
+
+    @cached_property
+    def _fused(self) -> Segmenter:
+        """What `net` is once it is first asked."""
+        return fused_on(self.net, self.runtime)
+
+    @cached_property
+    def _fused_pairwise(self) -> PairwiseNetwork | None:
+        """What `pairwise` is once it is first asked."""
+        return None if self.pairwise is None else fused_on(self.pairwise[0], self.runtime)
 
     def mask_of(self, name: str, pixels: Tensor, *, refine: bool = False) -> PseudoMask:
         """The mask of an image in memory; call inside `ready`.
@@ -104,10 +115,10 @@ class TrainedRun:
             pixels: (3, H, W) uint8.
             refine: spread the probabilities by the pairwise network.
         """
-        probabilities = image_probabilities(pixels, self.net, self.settings, self.runtime)
+        probabilities = image_probabilities(pixels, self._fused, self.settings, self.runtime)
         if refine and self.pairwise is not None:
-            net, settings = self.pairwise
-            [probabilities] = apply_pairwise(pixels, probabilities, net, settings, self.runtime)
+            _, settings = self.pairwise
+            [probabilities] = apply_pairwise(pixels, probabilities, self._fused_pairwise, settings, self.runtime)
         return mask_of(name, probabilities, size_of(pixels))
 
 
@@ -132,7 +143,7 @@ def load(path: str | Path, *, runtime: Runtime | None = None) -> TrainedRun:
     settings = settings_of(run).segment
     net = build_segmenter(settings, len(run.class_names()), None, runtime)
     net.load_state_dict(run.weights("06_segment"))
-    return TrainedRun(run, fused_on(net, runtime), settings, runtime)
+    return TrainedRun(run, net, settings, runtime)
 
 
 def _load_round(last: Round, runtime: Runtime) -> TrainedRun:
@@ -142,11 +153,11 @@ def _load_round(last: Round, runtime: Runtime) -> TrainedRun:
     net = build_segmenter(settings, classes, None, runtime)
     net.load_state_dict(last.weights(UNARY))
     if PAIRWISE not in last.summaries():
-        return TrainedRun(last.run, fused_on(net, runtime), settings, runtime)
+        return TrainedRun(last.run, net, settings, runtime)
     how = last.settings(PAIRWISE, PairwiseSettings)
     pairwise = build_pairwise(how, classes, None, runtime)
     pairwise.load_state_dict(last.weights(PAIRWISE))
-    return TrainedRun(last.run, fused_on(net, runtime), settings, runtime, (fused_on(pairwise, runtime), how))
+    return TrainedRun(last.run, fused_on(net, runtime), settings, runtime, (pairwise, how))
 
 
 def predict_files(
