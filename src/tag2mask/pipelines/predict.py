@@ -157,7 +157,7 @@ def _load_round(last: Round, runtime: Runtime) -> TrainedRun:
     how = last.settings(PAIRWISE, PairwiseSettings)
     pairwise = build_pairwise(how, classes, None, runtime)
     pairwise.load_state_dict(last.weights(PAIRWISE))
-    return TrainedRun(last.run, fused_on(net, runtime), settings, runtime, (pairwise, how))
+    return TrainedRun(last.run, net, settings, runtime, (pairwise, how))
 
 
 def predict_files(
