@@ -17,6 +17,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from tag2mask.nets.backbones import Backbone
 
 Net = TypeVar("Net", bound=nn.Module)
+_How = tuple[list[int], list[int], list[int], int]
+"""Padding, stride, dilation and groups of a convolution."""
 
 _PASSED = (nn.Identity, nn.Dropout, nn.Dropout2d)
 _SUMS = (operator.add, operator.iadd, torch.add)
@@ -47,29 +49,36 @@ class FusedConv(nn.Module):
         super().__init__()
         weight, bias = _folded(conv, norm)
         padding = cast("tuple[int, int]", conv.padding)
-        self.how = (list(padding), list(conv.stride), list(conv.dilation), conv.groups)
+        self.how: _How = (list(padding), list(conv.stride), list(conv.dilation), conv.groups)
         self.kernel, self.channels, self.dtype, self.rectified = conv.kernel_size, conv.out_channels, dtype, rectified
         self.weight, self.bias = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
         self.packed = weight.device.type == "cpu" and _has_fused_convolutions()
         if self.packed:
-            self.weight = _pack(self.weight, *self.how, [_BATCH, conv.in_channels, _SIDE, _SIDE])
+            seen = [_BATCH, conv.in_channels, _SIDE, _SIDE]
+            self.weight = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *self.how, seen)
 
     def forward(self, values: Tensor, other: Tensor | None = None) -> Tensor:
         """(B, D, H, W), and what is added to the convolution of it -> (B, E, h, w)."""
         values = values.to(self.dtype)
         fits = other is None or (other.dtype == self.dtype and other.shape == self._shape(values))
         if self.packed and fits:
-            act = "relu" if self.rectified else None
-            if other is None:
-                return _convolve(values, self.weight, self.bias, *self.how, act or "none", [], "")
-            return _convolve_and_add(values, other, self.weight, self.bias, *self.how, "add", 1.0, act, [], None)
+            return self._in_one_pass(values, other, self.rectified)
         if self.packed:
-            out = _convolve(values, self.weight, self.bias, *self.how, "none", [], "")
+            out = self._in_one_pass(values, None, False)
         else:
             padding, stride, dilation, groups = self.how
             out = F.conv2d(values, self.weight, self.bias, stride, padding, dilation, groups)
         out = out if other is None else out + other
         return F.relu(out) if self.rectified else out
+
+    def _in_one_pass(self, values: Tensor, other: Tensor | None, rectified: bool) -> Tensor:
+        """oneDNN convolves, adds the other values and rectifies."""
+        pointwise, act = torch.ops.mkldnn._convolution_pointwise, "relu" if rectified else None
+        if other is None:
+            out: Tensor = pointwise(values, self.weight, self.bias, *self.how, act or "none", [], "")
+        else:
+            out = pointwise.binary(values, other, self.weight, self.bias, *self.how, "add", 1.0, act, [], None)
+        return out
 
     def _shape(self, values: Tensor) -> tuple[int, ...]:
         """Of the convolution's output."""
@@ -262,26 +271,6 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tenso
     return fuse_conv_bn_weights(conv.weight, conv.bias, mean, var, norm.eps, norm.weight, norm.bias)
 
 
-# torch's own operators, with which its compiler makes convolutions on CPUs.
-_CONVOLVE = "_convolution_pointwise"
-_REORDER = "_reorder_convolution_weight"
-
-
 def _has_fused_convolutions() -> bool:
-    """Whether this torch was built with oneDNN."""
-    return hasattr(torch.ops.mkldnn, _CONVOLVE)
-
-
-def _pack(weight: Tensor, *how: Any) -> Tensor:
-    packed: Tensor = getattr(torch.ops.mkldnn, _REORDER)(weight, *how)
-    return packed
-
-
-def _convolve(*how: Any) -> Tensor:
-    out: Tensor = getattr(torch.ops.mkldnn, _CONVOLVE)(*how)
-    return out
-
-
-def _convolve_and_add(*how: Any) -> Tensor:
-    out: Tensor = getattr(torch.ops.mkldnn, _CONVOLVE).binary(*how)
-    return out
+    """Whether this torch was built with oneDNN: with the operators of which its own compiler makes convolutions."""
+    return hasattr(torch.ops.mkldnn, "_convolution_pointwise")

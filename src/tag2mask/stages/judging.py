@@ -6,6 +6,7 @@ Not published; `tag2mask.stages.choosing` says why these three.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,9 +47,13 @@ class MaskJudge:
     """
 
     def __init__(self, classifier: CamClassifier, crf: CrfSettings, runtime: Runtime, max_side: int) -> None:
-        self._classifier = fused_on(classifier, runtime)
-        self._crf, self._runtime, self._max_side = crf, runtime, max_side
+        self._classifier, self._crf, self._runtime, self._max_side = classifier, crf, runtime, max_side
         self._turns = Turns(runtime.device, max_side)
+
+    @cached_property
+    def _looking(self) -> CamClassifier:
+        """Made when it is first asked: a run that is finished judges nothing."""
+        return fused_on(self._classifier, self._runtime)
 
     def __call__(self, image: TaggedImage, candidates: Iterable[Tensor]) -> np.ndarray:
         """Judge the masks that several score maps of one image give.
@@ -78,7 +83,7 @@ class MaskJudge:
 
     def _evidence(self, image: TaggedImage, masks: Sequence[np.ndarray], full: tuple[int, int]) -> list[float]:
         """How much more the classifier sees of the tags inside each mask than outside it."""
-        net = self._classifier
+        net = self._looking
         size = max(1, round(full[0] * _SEEN_AT)), max(1, round(full[1] * _SEEN_AT))
         # Painted over with the mean colour, which is 0 once normalised.
         pixels = normalise(resize_image(image.pixels, size), net.backbone.mean, net.backbone.std)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -11,14 +11,13 @@ from tag2mask.data.transforms import normalise, padded_view, random_window, resi
 from tag2mask.nets.fused import fused
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from tag2mask.data.transforms import Window
     from tag2mask.nets.backbones import Backbone
+    from tag2mask.nets.fused import Net
     from tag2mask.records import TaggedImage
     from tag2mask.training import Runtime
-
-Net = TypeVar("Net", bound="nn.Module")
 
 
 class ViewSettings(Protocol):
