@@ -20,26 +20,26 @@ import torch.nn.functional as F
 import typer
 
 from tag2mask import open_folder
-from tag2mask.data.store import RunFolder
-from tag2mask.evaluation import Confusion
+from tag2mask.auto.choose import choose_image_alpha, choose_walk
+from tag2mask.auto.judge import MaskJudge
+from tag2mask.learning.fit import Runtime
 from tag2mask.ops.cam import as_probabilities, background_scores
 from tag2mask.ops.crf import DenseCrf
 from tag2mask.ops.random_walk import random_walks
 from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.parallel import map_images
 from tag2mask.pipelines.affinitynet import settings_of
-from tag2mask.stages.choosing import choose_image_alpha, choose_walk
-from tag2mask.stages.judging import MaskJudge
+from tag2mask.runs.run_folder import RunFolder
+from tag2mask.scores.confusion import Confusion
 from tag2mask.stages.s1_classify import train_classifier
 from tag2mask.stages.s3_seed import image_for_crf, make_seeds, resize_labels
 from tag2mask.stages.s4_affinity import train_affinity
 from tag2mask.stages.s5_walk import cell_maps, image_affinity
-from tag2mask.training import Runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tag2mask.data.dataset import TagDataset
+    from tag2mask.datasets.dataset import TagDataset
     from tag2mask.records import PixelAffinity
 
     Triple = tuple[float, float, int]

@@ -21,8 +21,8 @@ from skimage.draw import ellipse, polygon
 from skimage.morphology import dilation, erosion, footprint_rectangle
 from torch import Tensor
 
-from tag2mask.evaluation import Confusion
 from tag2mask.records import IGNORE
+from tag2mask.scores.confusion import Confusion
 from timing import best_times
 
 if TYPE_CHECKING:

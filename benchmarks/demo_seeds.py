@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tag2mask import open_folder
-from tag2mask.data.store import RunFolder
-from tag2mask.evaluation import Confusion
+from tag2mask.learning.fit import Runtime
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.records import PseudoMask
+from tag2mask.runs.run_folder import RunFolder
+from tag2mask.scores.confusion import Confusion
 from tag2mask.stages.s6_segment import build_segmenter, learn_masks, predict_mask
-from tag2mask.training import Runtime
 
 if TYPE_CHECKING:
-    from tag2mask.data.dataset import TagDataset
+    from tag2mask.datasets.dataset import TagDataset
 
 ROWS = ("cam", "cam_crf", "walk", "walk_crf", "segmenter_train", "segmenter_val")
 

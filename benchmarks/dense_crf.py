@@ -20,7 +20,7 @@ from skimage.filters import gaussian
 from skimage.transform import resize
 
 from tag2mask.ops.crf import CrfSettings, DenseCrf, _team, dense_crf
-from tag2mask.ops.permutohedral import build_lattice
+from tag2mask.ops.kernels.lattice import build_lattice
 from timing import best_times
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from tag2mask.data.store import RunFolder
+from tag2mask.runs.run_folder import RunFolder
 
 
 def main(

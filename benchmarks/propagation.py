@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tag2mask.ops.linear_scan import scan_and_merge
+from tag2mask.ops.kernels.scan import scan_and_merge
 from tag2mask.ops.propagation import _scan_and_merge_in_torch, convex_weights, inside
 from timing import best_times
 

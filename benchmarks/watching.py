@@ -17,9 +17,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
-from tag2mask import training
-from tag2mask.data.stage_folder import StageFolder
-from tag2mask.data.store import RunFolder
+from tag2mask.learning import fit as training
 from tag2mask.nets.affinity_net import AffinityNet
 from tag2mask.nets.classifier import CamClassifier
 from tag2mask.nets.region_net import RegionNet
@@ -27,6 +25,8 @@ from tag2mask.nets.segmenter import Segmenter
 from tag2mask.nets.spn import PairwiseNetwork
 from tag2mask.ops import random_walk
 from tag2mask.ops.crf import DenseCrf
+from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runs.stage_folder import StageFolder
 from tag2mask.stages import s5_walk
 
 if TYPE_CHECKING:

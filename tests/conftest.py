@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from painted import Stripes, fill_round, run_by_hand, superpixels_by_hand
-from tag2mask.data.rounds import Round
-from tag2mask.data.sources import open_folder
-from tag2mask.data.store import RunFolder
+from tag2mask.datasets.folder import open_folder
+from tag2mask.runs.round import Round
+from tag2mask.runs.run_folder import RunFolder
 from tiny import source_of, tiny_folder, tiny_ial, tiny_run
 
 

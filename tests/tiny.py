@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tag2mask.data import artefacts
-from tag2mask.data.scenes import make_scenes
-from tag2mask.data.sources import open_folder, save_folder
-from tag2mask.data.transforms import shrink
+from tag2mask.datasets.folder import open_folder
+from tag2mask.datasets.save_folder import save_folder
+from tag2mask.datasets.scenes.scenes import make_scenes
+from tag2mask.learning.fit import Runtime
+from tag2mask.ops.windows import shrink
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
 from tag2mask.pipelines.ial import run_ial
 from tag2mask.pipelines.ial_settings import IALSettings
 from tag2mask.records import TaggedImage
-from tag2mask.training import Runtime
+from tag2mask.runs import artefacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.store import RunFolder
+    from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.runs.run_folder import RunFolder
 
 SIZE = 48
 FIRST_STAGES = ("01_classify", "02_localize")

@@ -28,10 +28,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tag2mask.data.scenes import make_scenes
-    from tag2mask.data.sources import open_coco, open_folder, open_voc, save_folder
-    from tag2mask.data.store import RunFolder
-    from tag2mask.evaluation import Confusion, ScoreTable
+    from tag2mask.datasets.coco import open_coco
+    from tag2mask.datasets.folder import open_folder
+    from tag2mask.datasets.save_folder import save_folder
+    from tag2mask.datasets.scenes.scenes import make_scenes
+    from tag2mask.datasets.voc import open_voc
+    from tag2mask.learning.fit import Runtime
     from tag2mask.nets.affinity_net import AffinityNet
     from tag2mask.nets.classifier import CamClassifier
     from tag2mask.nets.segmenter import Segmenter
@@ -43,9 +45,10 @@ if TYPE_CHECKING:
     from tag2mask.pipelines.ial_settings import IALSettings
     from tag2mask.pipelines.predict import load
     from tag2mask.records import BACKGROUND, IGNORE
-    from tag2mask.report import write_report
-    from tag2mask.stages.score import score_run as score
-    from tag2mask.training import Runtime
+    from tag2mask.report.page import write_report
+    from tag2mask.runs.run_folder import RunFolder
+    from tag2mask.scores.confusion import Confusion, ScoreTable
+    from tag2mask.scores.score import score_run as score
 
 __all__ = [
     "BACKGROUND",
@@ -81,27 +84,27 @@ _HOMES = {
     "AffinityNetSettings": "pipelines.affinitynet.AffinityNetSettings",
     "BACKGROUND": "records.BACKGROUND",
     "CamClassifier": "nets.classifier.CamClassifier",
-    "Confusion": "evaluation.Confusion",
+    "Confusion": "scores.confusion.Confusion",
     "CrfSettings": "ops.crf.CrfSettings",
     "IALSettings": "pipelines.ial_settings.IALSettings",
     "IGNORE": "records.IGNORE",
-    "RunFolder": "data.store.RunFolder",
-    "Runtime": "training.Runtime",
-    "ScoreTable": "evaluation.ScoreTable",
+    "RunFolder": "runs.run_folder.RunFolder",
+    "Runtime": "learning.fit.Runtime",
+    "ScoreTable": "scores.confusion.ScoreTable",
     "Segmenter": "nets.segmenter.Segmenter",
     "background_scores": "ops.cam.background_scores",
     "dense_crf": "ops.crf.dense_crf",
     "load": "pipelines.predict.load",
-    "make_scenes": "data.scenes.make_scenes",
-    "open_coco": "data.sources.open_coco",
-    "open_folder": "data.sources.open_folder",
-    "open_voc": "data.sources.open_voc",
+    "make_scenes": "datasets.scenes.scenes.make_scenes",
+    "open_coco": "datasets.coco.open_coco",
+    "open_folder": "datasets.folder.open_folder",
+    "open_voc": "datasets.voc.open_voc",
     "random_walk": "ops.random_walk.random_walk",
     "run_affinitynet": "pipelines.affinitynet.run_affinitynet",
     "run_ial": "pipelines.ial.run_ial",
-    "save_folder": "data.sources.save_folder",
-    "score": "stages.score.score_run",
-    "write_report": "report.write_report",
+    "save_folder": "datasets.save_folder.save_folder",
+    "score": "scores.score.score_run",
+    "write_report": "report.page.write_report",
 }
 
 

@@ -15,8 +15,8 @@ from rich.table import Table
 from tag2mask.console import console, escape, log_to_stderr, print_scores, print_times, say
 
 if TYPE_CHECKING:
-    from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.store import RunFolder
+    from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.runs.run_folder import RunFolder
 
 # The heavy imports stand inside the commands, so that `tag2mask --help` answers at once.
 
@@ -111,7 +111,7 @@ def demo(
     data = demo_folder(out, count=count, val_count=val_count, size=size, seed=seed)
     source = {"kind": "folder", "path": str((out / "data").resolve()), "val_fraction": 0.0, "seed": seed}
     folder = _run_and_report(data, out, Preset.QUICK, seed, device, precision, set_, strict=True, source=source)
-    from tag2mask.sheet import write_sheet  # noqa: PLC0415
+    from tag2mask.report.sheet import write_sheet  # noqa: PLC0415
 
     say(f"picture: {write_sheet(folder, data)}")
 
@@ -124,8 +124,8 @@ def check(
     tags_file: TagsFile = None,
 ) -> None:
     """List everything that is wrong with a folder of images and tags. Exit status 1 if there is an error."""
-    from tag2mask.data.problems import count_problems  # noqa: PLC0415
-    from tag2mask.pipelines.source import check_source, find_source  # noqa: PLC0415
+    from tag2mask.datasets.problems import count_problems  # noqa: PLC0415
+    from tag2mask.datasets.source import check_source, find_source  # noqa: PLC0415
 
     problems = check_source(find_source(folder, split=split, val_split=val_split, tags_file=tags_file))
     table = Table()
@@ -174,7 +174,7 @@ def run(
 ) -> None:
     """From a folder of images and tags to masks, a segmentation network and a report. Resumable."""
     log_to_stderr(verbose)
-    from tag2mask.pipelines.source import find_source, open_source  # noqa: PLC0415
+    from tag2mask.datasets.source import find_source, open_source  # noqa: PLC0415
 
     lists: dict[str, Any] = {"split": split, "val_split": val_split, "tags_file": tags_file}
     source = find_source(folder, **lists, val_fraction=val_fraction, seed=seed)
@@ -201,10 +201,10 @@ def ial(
 ) -> None:
     """EM rounds on a finished run: a segmentation and a propagation network teach each other. Resumable."""
     log_to_stderr(verbose)
+    from tag2mask.learning.fit import Runtime  # noqa: PLC0415
     from tag2mask.pipelines.affinitynet import change_settings  # noqa: PLC0415
     from tag2mask.pipelines.ial import run_ial  # noqa: PLC0415
     from tag2mask.pipelines.ial_settings import IALSettings  # noqa: PLC0415
-    from tag2mask.training import Runtime  # noqa: PLC0415
 
     folder, dataset = _opened(run, data)
     record = folder.record()
@@ -228,7 +228,7 @@ def score(
     ] = None,
 ) -> None:
     """Score every stage's masks against the ground truth."""
-    from tag2mask.pipelines.results import score_all, write_scores  # noqa: PLC0415
+    from tag2mask.pipelines.publish import score_all, write_scores  # noqa: PLC0415
 
     folder, dataset = _opened(run, data, split)
     results = score_all(folder, dataset, needed=True)
@@ -249,9 +249,9 @@ def predict(
 ) -> None:
     """Masks for new images, no tags needed: indexed PNGs, overlays and confidence maps."""
     log_to_stderr(False)
-    from tag2mask.data.store import RunFolder  # noqa: PLC0415
+    from tag2mask.learning.fit import Runtime  # noqa: PLC0415
     from tag2mask.pipelines.predict import predict_files  # noqa: PLC0415
-    from tag2mask.training import Runtime  # noqa: PLC0415
+    from tag2mask.runs.run_folder import RunFolder  # noqa: PLC0415
 
     folder, out, runtime = RunFolder.existing(run), out or run / "predict", Runtime(device, seed=seed)
     done, failed = predict_files(folder, images, out, runtime, strict=strict, refine=refine)
@@ -263,8 +263,8 @@ def predict(
 @app.command()
 def report(run: Run, data: Annotated[Path | None, typer.Option(help="The folder, if it has moved.")] = None) -> None:
     """Write report.html: one file, no network."""
-    from tag2mask.pipelines.results import score_all  # noqa: PLC0415
-    from tag2mask.report import write_report  # noqa: PLC0415
+    from tag2mask.pipelines.publish import score_all  # noqa: PLC0415
+    from tag2mask.report.page import write_report  # noqa: PLC0415
 
     folder, dataset = _opened(run, data)
     results = score_all(folder, dataset)
@@ -285,8 +285,8 @@ def _run_and_report(
     begin: dict[str, Any] | None = None,
     method: Method = Method.AFFINITYNET,
 ) -> RunFolder:
+    from tag2mask.learning.fit import Runtime  # noqa: PLC0415
     from tag2mask.pipelines.affinitynet import AffinityNetSettings, change_settings, run_affinitynet  # noqa: PLC0415
-    from tag2mask.training import Runtime  # noqa: PLC0415
 
     runtime = Runtime(device, precision.value, seed)
     facts: dict[str, Any] = {"preset": preset.value, "source": source, "backbone": begin or {}}
@@ -308,7 +308,7 @@ def _run_and_report(
 
 def _preset(preset: Preset, kind: Any, data: TagDataset, begin: dict[str, Any] | None) -> Any:
     """The settings of a preset, with the backbone and weights to begin with; `kind` is their class."""
-    from tag2mask.pipelines.backbones import with_backbone  # noqa: PLC0415
+    from tag2mask.pipelines.one_backbone import with_backbone  # noqa: PLC0415
 
     made = {Preset.QUICK: lambda: kind.quick_for(data), Preset.DEFAULT: kind, Preset.PAPER: kind.paper}[preset]()
     return with_backbone(made, **(begin or {}))
@@ -316,8 +316,8 @@ def _preset(preset: Preset, kind: Any, data: TagDataset, begin: dict[str, Any] |
 
 def _report(folder: RunFolder, data: TagDataset) -> None:
     """Score, write the page, and tell where everything is."""
-    from tag2mask.data.rounds import REFINE, Round  # noqa: PLC0415
-    from tag2mask.pipelines.results import publish  # noqa: PLC0415
+    from tag2mask.pipelines.publish import publish  # noqa: PLC0415
+    from tag2mask.runs.round import REFINE, Round  # noqa: PLC0415
 
     results = publish(folder, data)
     print_times(folder)
@@ -331,8 +331,8 @@ def _report(folder: RunFolder, data: TagDataset) -> None:
 
 def _opened(run: Path, moved: Path | None, split: str | None = None) -> tuple[RunFolder, TagDataset]:
     """A run that was made before, and its images."""
-    from tag2mask.data.store import RunFolder  # noqa: PLC0415
-    from tag2mask.pipelines.source import data_of  # noqa: PLC0415
+    from tag2mask.datasets.source import data_of  # noqa: PLC0415
+    from tag2mask.runs.run_folder import RunFolder  # noqa: PLC0415
 
     folder = RunFolder.existing(run)
     return folder, data_of(folder, moved, split=split)

@@ -12,9 +12,9 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from tag2mask.data.store import RunFolder
-    from tag2mask.evaluation import ScoreTable
-    from tag2mask.round_table import RoundTable
+    from tag2mask.runs.run_folder import RunFolder
+    from tag2mask.scores.confusion import ScoreTable
+    from tag2mask.scores.round_table import RoundTable
 
 console = Console()
 

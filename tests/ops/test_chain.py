@@ -16,10 +16,10 @@ from reference.maps_by_pixel import background_by_pixel, shares_by_pixel
 from reference.pairs_by_loops import affinity_by_loops, affinity_gradient_by_loops, targets_by_loops
 from reference.resize_by_pixel import average_by_cell, resize_by_pixel
 from reference.seeds_by_rule import labels_by_pixel, seeds_by_pixel, seeds_of_cells
-from tag2mask.data.transforms import Window
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.losses import pair_loss
+from tag2mask.ops.windows import Window
 from tag2mask.records import Cams, PixelAffinity, SeedScores, TaggedImage
 from tag2mask.stages.s3_seed import SeedSettings, image_seeds
 from tag2mask.stages.s4_affinity import AffinitySettings, SeedViews

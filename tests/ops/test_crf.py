@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tag2mask.ops import mean_field, walk_kernels
 from tag2mask.ops.crf import PARTS, CrfSettings, DenseCrf, _blurred, _kernels_for, _team, dense_crf
-from tag2mask.ops.permutohedral import build_lattice, part
+from tag2mask.ops.kernels import mean_field
+from tag2mask.ops.kernels import walk as walk_kernels
+from tag2mask.ops.kernels.lattice import build_lattice, part
 
 sys.path.append(str(Path(__file__).parents[1] / "reference"))
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from reference.equality import SEEDS, SINGLE, equality
 from reference.propagation_by_loops import propagate_by_loops
-from tag2mask.ops.linear_scan import scan_and_merge
+from tag2mask.ops.kernels.scan import scan_and_merge
 from tag2mask.ops.propagation import (
     _scan_and_merge_in_torch,
     affinity_matrix,
@@ -299,7 +299,7 @@ def test_one_thread_and_two_give_the_same_bits():
 
 
 def test_an_error_on_another_thread_comes_out(monkeypatch):
-    from tag2mask.ops import linear_scan
+    from tag2mask.ops.kernels import scan as linear_scan
 
     def broken(*_):
         raise RuntimeError("scan")

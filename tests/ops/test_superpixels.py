@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from reference.equality import EXACT, SEEDS, SINGLE, SIZES, equality
 from reference.regions_by_loops import majority_by_loops, mean_by_loops, pool_by_loops, repeat_cells
-from tag2mask.data.scenes import make_scenes
+from tag2mask.datasets.scenes.scenes import make_scenes
 from tag2mask.ops.superpixels import (
     SuperpixelSettings,
     join_regions,

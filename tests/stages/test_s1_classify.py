@@ -5,12 +5,12 @@ from dataclasses import replace
 import timm
 import torch
 
-from tag2mask.data.dataset import Reduced
-from tag2mask.data.store import RunFolder
+from tag2mask.datasets.dataset import Reduced
+from tag2mask.learning.views import crop_side
 from tag2mask.nets.backbones import Backbone
 from tag2mask.pipelines.affinitynet import prepare
+from tag2mask.runs.run_folder import RunFolder
 from tag2mask.stages.s1_classify import ClassifySettings, TaggedViews, build_classifier, train_classifier
-from tag2mask.stages.views import crop_side
 from tiny import tiny_runtime, tiny_settings
 
 

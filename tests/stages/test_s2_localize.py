@@ -7,10 +7,10 @@ import torch
 from torch.testing import assert_close
 
 from painted import Stripes, run_by_hand
-from tag2mask.data.artefacts import write_cams
-from tag2mask.data.transforms import normalise, resize_image
 from tag2mask.ops.cam import merge_views, upper_fence
+from tag2mask.ops.windows import normalise, resize_image
 from tag2mask.records import Cams, TaggedImage
+from tag2mask.runs.artefacts import write_cams
 from tag2mask.stages.s1_classify import build_classifier, load_classifier
 from tag2mask.stages.s2_localize import ABOVE, STAGE, LocalizeSettings, _sharpen_diffuse, image_cams, make_cams
 from tiny import StoppedError, stopped_while_writing, tiny_runtime, tiny_settings

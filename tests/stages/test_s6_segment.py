@@ -91,7 +91,7 @@ def test_predictions_go_on_after_the_training(scenes, copied):
     for name in lost:
         (stage / name).unlink()
     state = copied_stage.summary()
-    from tag2mask.data.artefacts import read_json, write_json
+    from tag2mask.runs.artefacts import read_json, write_json
 
     whole = read_json(stage / "stage.json")
     write_json(stage / "stage.json", {**whole, "finished": False, "notes": {"curves": state["curves"]}})

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tag2mask.nets.authors import authors_state, fill_net, read_authors, write_authors
 from tag2mask.nets.backbones import Backbone, freeze_batch_norm
 from tag2mask.nets.vgg16 import SIDE_GROUPS, Vgg16Dilated
+from tag2mask.weights.authors import authors_state, fill_net, read_authors, write_authors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

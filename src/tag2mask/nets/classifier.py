@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from tag2mask.nets.authors import authors_state, fill_net, read_authors, write_authors
 from tag2mask.nets.backbones import Backbone
 from tag2mask.nets.paper_backbones import PaperBackbone
 from tag2mask.nets.vgg16 import Vgg16Dilated
 from tag2mask.ops.cam import class_activation_maps
+from tag2mask.weights.authors import authors_state, fill_net, read_authors, write_authors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.checks import check_shape
-from tag2mask.ops.pair_kernels import pair_affinity_compiled
+from tag2mask.ops.kernels.pairs import pair_affinity_compiled
 from tag2mask.records import IGNORE, PairTargets
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tag2mask.ops.walk_kernels import LANES, sum_up
+from tag2mask.ops.kernels.walk import LANES, sum_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 from tag2mask.checks import check_dtype, check_range, check_shape
-from tag2mask.ops import mean_field as loops
-from tag2mask.ops.permutohedral import PARTS, Lattice, build_lattice, part
+from tag2mask.ops.kernels import mean_field as loops
+from tag2mask.ops.kernels.lattice import PARTS, Lattice, build_lattice, part
 from tag2mask.records import PHOTO_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tag2mask.ops.permutohedral import Run
+    from tag2mask.ops.kernels.lattice import Run
 
 CLIP = 1e-5
 """Smallest probability that counts (public implementation); from 0 a label could never come back."""

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tag2mask.checks import check_choice, check_shape
-from tag2mask.ops.linear_scan import close_, scan_and_merge
+from tag2mask.ops.kernels.scan import close_, scan_and_merge
 
 Merge = Literal["mean", "gated", "max"]
 """How the four directions become one: their mean; a convex sum with gates per pixel; the largest (published)."""

@@ -11,22 +11,22 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from tag2mask.data.dataset import unreadable, without
-from tag2mask.data.settings import plain, settings_from
-from tag2mask.data.store import RunFolder
+from tag2mask.auto.judge import MaskJudge
+from tag2mask.datasets.dataset import unreadable, without
+from tag2mask.learning.fit import Runtime
 from tag2mask.ops.crf import CrfSettings
-from tag2mask.pipelines.backbones import check_backbones
-from tag2mask.pipelines.values import fit_value
-from tag2mask.pipelines.working import working_copies
+from tag2mask.pipelines.one_backbone import check_backbones
+from tag2mask.pipelines.overrides import fit_value
+from tag2mask.pipelines.prepare import working_copies
 from tag2mask.progress import progress_bar
-from tag2mask.stages.judging import MaskJudge
+from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runs.settings import plain, settings_from
 from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, make_cams
 from tag2mask.stages.s3_seed import SeedSettings, make_seeds
 from tag2mask.stages.s4_affinity import AffinitySettings, train_affinity
 from tag2mask.stages.s5_walk import WalkSettings, walk_masks
 from tag2mask.stages.s6_segment import SegmentSettings, train_segmenter
-from tag2mask.training import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from _typeshed import DataclassInstance
 
-    from tag2mask.data.dataset import TagDataset
+    from tag2mask.datasets.dataset import TagDataset
 
 logger = logging.getLogger(__name__)
 

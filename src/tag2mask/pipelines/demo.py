@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tag2mask.data.artefacts import read_json, write_json
-from tag2mask.data.scenes import make_scenes
-from tag2mask.data.sources import open_folder, save_folder
+from tag2mask.datasets.folder import open_folder
+from tag2mask.datasets.save_folder import save_folder
+from tag2mask.datasets.scenes.scenes import make_scenes
+from tag2mask.runs.artefacts import read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tag2mask.data.dataset import TagDataset
+    from tag2mask.datasets.dataset import TagDataset
 
 
 def demo_folder(out: Path, *, count: int, val_count: int, size: int, seed: int) -> TagDataset:

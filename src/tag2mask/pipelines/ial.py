@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tag2mask.data.dataset import without
-from tag2mask.data.rounds import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Round
-from tag2mask.data.settings import plain
-from tag2mask.data.store import STAGES, RunFolder
+from tag2mask.auto.judge import MaskJudge
+from tag2mask.datasets.dataset import without
+from tag2mask.learning.fit import Runtime
 from tag2mask.pipelines.affinitynet import (
     AffinityNetSettings,
     make_start,
@@ -16,27 +15,28 @@ from tag2mask.pipelines.affinitynet import (
     settings_of,
     versions,
 )
-from tag2mask.pipelines.backbones import check_backbones
 from tag2mask.pipelines.ial_settings import STARTS, IALSettings
-from tag2mask.pipelines.working import working_copies
-from tag2mask.stages.em_estimate import estimate_unary, refine_masks
-from tag2mask.stages.em_learn import learn_unary
-from tag2mask.stages.em_mine import mine_regions
-from tag2mask.stages.em_pairwise import learn_pairwise
-from tag2mask.stages.em_superpixels import SUPERPIXELS, make_superpixels
-from tag2mask.stages.judging import MaskJudge
+from tag2mask.pipelines.one_backbone import check_backbones
+from tag2mask.pipelines.prepare import working_copies
+from tag2mask.runs.round import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Round
+from tag2mask.runs.run_folder import STAGES, RunFolder
+from tag2mask.runs.settings import plain
+from tag2mask.stages.r0_superpixels import SUPERPIXELS, make_superpixels
+from tag2mask.stages.r1_unary import learn_unary
+from tag2mask.stages.r3_mine import mine_regions
+from tag2mask.stages.r4_pairwise import learn_pairwise
+from tag2mask.stages.r5_refine import estimate_unary, refine_masks
 from tag2mask.stages.s1_classify import load_classifier
-from tag2mask.training import Runtime
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.store import Artefacts
+    from tag2mask.datasets.dataset import TagDataset
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.pipelines.ial_settings import RoundSettings
     from tag2mask.records import SoftMask
+    from tag2mask.runs.run_folder import Artefacts
     from tag2mask.stages.s6_segment import LabelSource
 
 
@@ -79,7 +79,7 @@ def run_ial(
         facts: more for ``run.json``.
 
     Returns:
-        The run folder; `tag2mask.data.rounds.Round` finds what the rounds made.
+        The run folder; `tag2mask.runs.round.Round` finds what the rounds made.
 
     Raises:
         ValueError: for a start without seeds (or masks), another seed or precision in the start's own folder, a round

@@ -9,12 +9,12 @@ from tag2mask.checks import check_choice, check_number
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.superpixels import SuperpixelSettings
 from tag2mask.pipelines.affinitynet import typical_side
-from tag2mask.stages.em_mine import MineSettings
-from tag2mask.stages.em_pairwise import PairwiseSettings
+from tag2mask.stages.r3_mine import MineSettings
+from tag2mask.stages.r4_pairwise import PairwiseSettings
 from tag2mask.stages.s6_segment import SegmentSettings
 
 if TYPE_CHECKING:
-    from tag2mask.data.dataset import TagDataset
+    from tag2mask.datasets.dataset import TagDataset
 
 Learned = TypeVar("Learned", SegmentSettings, PairwiseSettings)
 

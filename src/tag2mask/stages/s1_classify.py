@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.data import Dataset
 
-from tag2mask.batches import epoch_batches
 from tag2mask.checks import check_number
-from tag2mask.data.settings import weights_file
-from tag2mask.data.transforms import limit_long_side
+from tag2mask.learning.batches import epoch_batches
+from tag2mask.learning.fit import Runtime, Schedule, fit
+from tag2mask.learning.views import check_views, crop_side, random_view, whole_view
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.classifier import CamClassifier
 from tag2mask.nets.paper_backbones import PaperBackbone, freeze_first_stages
 from tag2mask.ops.losses import tag_loss
 from tag2mask.ops.ranking import mean_average_precision
+from tag2mask.ops.windows import limit_long_side
 from tag2mask.records import PHOTO_SIDE, TaggedBatch
-from tag2mask.stages.views import check_views, crop_side, random_view, whole_view
-from tag2mask.stages.weights import loaded_backbone
-from tag2mask.training import Runtime, Schedule, fit
+from tag2mask.runs.settings import weights_file
+from tag2mask.weights.starting import loaded_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.store import RunFolder
+    from tag2mask.datasets.dataset import TagDataset
     from tag2mask.nets.backbones import Backbone
+    from tag2mask.runs.run_folder import RunFolder
 
 STAGE = "01_classify"
 

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 import torch.nn.functional as F
 
-from tag2mask.data.artefacts import write_labels, write_scores
-from tag2mask.data.transforms import limit_long_side, resize_image
+from tag2mask.auto.choose import choose_alpha
 from tag2mask.ops.cam import as_probabilities, with_background
 from tag2mask.ops.crf import CrfSettings, DenseCrf, dense_crf
 from tag2mask.ops.seeds import labels_of_scores, seed_labels
+from tag2mask.ops.windows import limit_long_side, resize_image
 from tag2mask.parallel import map_images
 from tag2mask.records import SeedScores
-from tag2mask.stages.choosing import choose_alpha
+from tag2mask.runs.artefacts import write_labels, write_scores
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.stage_folder import StageFolder
-    from tag2mask.data.store import Artefacts, RunFolder
+    from tag2mask.auto.judge import MaskJudge
+    from tag2mask.datasets.dataset import TagDataset
     from tag2mask.records import Cams, TaggedImage
-    from tag2mask.stages.judging import MaskJudge
+    from tag2mask.runs.run_folder import Artefacts, RunFolder
+    from tag2mask.runs.stage_folder import StageFolder
 
 STAGE = "03_seed"
 
@@ -40,7 +40,7 @@ class SeedSettings:
 
     Args:
         alpha_object: an object must beat the background at this exponent (paper and authors: 4); "auto" chooses
-            it from the images, see `tag2mask.stages.choosing`.
+            it from the images, see `tag2mask.auto.choose`.
         alpha_background: the background must beat every object even at this one (paper: 24, authors: 32).
         max_side: images with a longer side are shrunk to it for the CRF; 0 means never. Bounds time and memory.
         score_stride: image pixels per cell of the kept score maps.

@@ -10,28 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from tag2mask.batches import epoch_batches
 from tag2mask.checks import check_choice, check_number
-from tag2mask.data.kept import Kept
-from tag2mask.data.settings import weights_file
-from tag2mask.data.transforms import cut_window, fit_long_side, limit_long_side, padded_view, random_window
+from tag2mask.datasets.memory import Kept
+from tag2mask.learning.batches import epoch_batches
+from tag2mask.learning.fit import Runtime, Schedule, fit
+from tag2mask.learning.views import check_jitter
 from tag2mask.nets.affinity_net import AffinityNet
 from tag2mask.nets.backbones import frozen_parameters, to_channels_last
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets
 from tag2mask.ops.losses import pair_loss
 from tag2mask.ops.seeds import seed_labels
+from tag2mask.ops.windows import cut_window, fit_long_side, limit_long_side, padded_view, random_window
 from tag2mask.records import IGNORE, LabelledBatch
-from tag2mask.stages.views import check_jitter
-from tag2mask.stages.weights import check_stride, starting_backbone
-from tag2mask.training import Runtime, Schedule, fit
+from tag2mask.runs.settings import weights_file
+from tag2mask.weights.starting import check_stride, starting_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.store import Artefacts, RunFolder
+    from tag2mask.datasets.dataset import TagDataset
     from tag2mask.nets.backbones import Backbone
     from tag2mask.records import SeedScores
+    from tag2mask.runs.run_folder import Artefacts, RunFolder
 
 STAGE = "04_affinity"
 

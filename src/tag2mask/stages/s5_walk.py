@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 import torch.nn.functional as F
 
-from tag2mask.data.artefacts import write_labels, write_unit
-from tag2mask.data.tally import Tally
-from tag2mask.data.transforms import size_of
+from tag2mask.auto.choose import ALPHAS, BETAS, STEPS, choose_image_alpha, choose_walk
+from tag2mask.learning.views import fused_on, whole_view
 from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity, without_border_pairs
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.random_walk import random_walk
 from tag2mask.ops.seeds import labels_of_scores
+from tag2mask.ops.windows import size_of
 from tag2mask.parallel import Turns, map_images
 from tag2mask.records import Cams, PixelAffinity, PseudoMask
-from tag2mask.stages.choosing import ALPHAS, BETAS, STEPS, choose_image_alpha, choose_walk
+from tag2mask.runs.artefacts import write_labels, write_unit
+from tag2mask.runs.image_numbers import Tally
 from tag2mask.stages.s3_seed import crf_probabilities, resize_labels
 from tag2mask.stages.s4_affinity import AffinitySettings, working_size
-from tag2mask.stages.views import fused_on, whole_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.stage_folder import StageFolder
-    from tag2mask.data.store import Artefacts, RunFolder
+    from tag2mask.auto.judge import MaskJudge
+    from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.learning.fit import Runtime
     from tag2mask.nets.affinity_net import AffinityNet
     from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import TaggedImage
-    from tag2mask.stages.judging import MaskJudge
-    from tag2mask.training import Runtime
+    from tag2mask.runs.run_folder import Artefacts, RunFolder
+    from tag2mask.runs.stage_folder import StageFolder
 
 STAGE = "05_walk"
 
@@ -47,7 +47,7 @@ class WalkSettings:
 
     Args:
         alpha: exponent of the background score that walks along (paper: 16); "auto" chooses this and the next
-            two from the images, and then alpha once more for every image, see `tag2mask.stages.choosing`.
+            two from the images, and then alpha once more for every image, see `tag2mask.auto.choose`.
         beta: sharpening of the affinity (paper: 8).
         steps: length t of the walk (paper: 256).
         max_side: images with a longer side are shrunk to it for the CRF; 0 means never. Bounds time and memory.

@@ -9,31 +9,31 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from tag2mask.batches import epoch_batches
 from tag2mask.checks import check_choice, check_number
-from tag2mask.data.artefacts import write_labels, write_unit
-from tag2mask.data.kept import Kept
-from tag2mask.data.settings import weights_file
-from tag2mask.data.transforms import cut_window, limit_long_side, size_of
+from tag2mask.datasets.memory import Kept
+from tag2mask.learning.batches import epoch_batches
+from tag2mask.learning.fit import Runtime, Schedule, fit
+from tag2mask.learning.views import check_views, crop_side, fused_on, random_view, whole_view
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.segmenter import Segmenter
 from tag2mask.ops.losses import label_loss, object_weight
+from tag2mask.ops.windows import cut_window, limit_long_side, size_of
 from tag2mask.parallel import Turns, map_images
 from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
+from tag2mask.runs.artefacts import write_labels, write_unit
+from tag2mask.runs.settings import weights_file
 from tag2mask.stages.s3_seed import resize_labels
 from tag2mask.stages.s4_affinity import collate_labelled
-from tag2mask.stages.views import check_views, crop_side, fused_on, random_view, whole_view
-from tag2mask.stages.weights import starting_backbone
-from tag2mask.training import Runtime, Schedule, fit
+from tag2mask.weights.starting import starting_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tag2mask.data.dataset import TagDataset
-    from tag2mask.data.store import RunFolder
+    from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.learning.fit import CheckpointStore, Fitted
     from tag2mask.nets.backbones import Backbone
     from tag2mask.records import TaggedImage
-    from tag2mask.training import CheckpointStore, Fitted
+    from tag2mask.runs.run_folder import RunFolder
 
 STAGE = "06_segment"
 

@@ -1,0 +1,1 @@
+"""Choose and judge: alpha, beta, t and the like, found without any ground truth."""

@@ -1,0 +1,1 @@
+"""IN: images and tags, and masks for scoring only."""

@@ -1,0 +1,169 @@
+"""FileDataset: images that lie in files, with their tags and masks; what every source returns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from tag2mask.datasets.images import image_size, read_image, read_mask, read_shrunk
+from tag2mask.records import TaggedImage
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+class Masks(Protocol):
+    """Ground-truth masks by image name, read when asked for."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The images that have a mask."""
+        ...
+
+    def read(self, name: str) -> Tensor:
+        """(H, W) int64 labels 0, 1..C, IGNORE of one of `names`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class MaskFiles:
+    """Masks that lie in files of labels.
+
+    Args:
+        paths: the mask file of each image that has one.
+        num_classes: C.
+    """
+
+    paths: Mapping[str, Path]
+    num_classes: int
+
+    @property
+    def names(self) -> Collection[str]:
+        return self.paths.keys()
+
+    def read(self, name: str) -> Tensor:
+        return read_mask(self.paths[name], self.num_classes)
+
+
+@dataclass(frozen=True, eq=False)
+class FileDataset:
+    """Image files with tags: a `TagDataset` that decodes an image or a mask only when asked for it.
+
+    Args:
+        class_names: C names; the position is the class id.
+        names: training images.
+        val_names: held-out images.
+        paths: the image file of every one of them.
+        tag_ids: their class ids; an image that is not in it has no tags.
+        masks: ground truth, for scoring only.
+    """
+
+    class_names: tuple[str, ...]
+    names: tuple[str, ...]
+    val_names: tuple[str, ...]
+    paths: Mapping[str, Path]
+    tag_ids: Mapping[str, tuple[int, ...]]
+    masks: Masks
+
+    def __getitem__(self, name: str) -> TaggedImage:
+        """Decode one image.
+
+        Raises:
+            KeyError: if no image has this name.
+            ValueError: if the file is broken.
+        """
+        return TaggedImage(name, read_image(self._path(name)), self.tags(name))
+
+    def shrunk(self, name: str, side: int) -> TaggedImage:
+        """Decode a copy whose longer side is at most `side` pixels.
+
+        Raises:
+            KeyError: if no image has this name.
+            ValueError: if the file is broken.
+        """
+        pixels, size = read_shrunk(self._path(name), side)
+        return TaggedImage(name, pixels, self.tags(name), size)
+
+    def tags(self, name: str) -> Tensor:
+        """(C,) bool, without decoding the image.
+
+        Raises:
+            KeyError: if no image has this name.
+        """
+        self._path(name)
+        tags = torch.zeros(len(self.class_names), dtype=torch.bool)
+        tags[list(self.tag_ids.get(name, ()))] = True
+        return tags
+
+    def mask(self, name: str) -> Tensor | None:
+        """(H, W) int64 labels, as large as the image; None if there is no mask.
+
+        Raises:
+            KeyError: if no image has this name.
+            ValueError: if the mask is broken, holds an unknown label, or has another size.
+        """
+        path = self._path(name)
+        if name not in self.masks.names:
+            return None
+        labels = self.masks.read(name)
+        found, expected = (int(labels.shape[0]), int(labels.shape[1])), image_size(path)
+        if found != expected:
+            raise ValueError(
+                f"mask of {name}: expected the image's size {expected} (height, width), found {found}. "
+                f"Export the mask at the size of {path}."
+            )
+        return labels
+
+    def has_masks(self) -> bool:
+        """Whether any image has a ground-truth mask, without decoding one."""
+        return any(name in self.masks.names for name in self.names + self.val_names)
+
+    def digest(self) -> str:
+        """Hex digest of class names, names, splits, tags and image bytes; read once, then remembered."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        lists = (self.class_names, self.names, self.val_names)
+        state = hashlib.blake2b(json.dumps(lists).encode(), digest_size=16)
+        for name in self.names + self.val_names:
+            state.update(json.dumps(sorted(self.tag_ids.get(name, ()))).encode())
+            with self._path(name).open("rb") as file:
+                state.update(hashlib.file_digest(file, "blake2b").digest())
+        return state.hexdigest()
+
+    def _path(self, name: str) -> Path:
+        if name not in self.paths:
+            raise KeyError(f"no image is named {name!r}; names are paths below the images, without suffix")
+        return self.paths[name]
+
+
+def names_of_files(files: Iterable[str]) -> dict[str, str]:
+    """Name image files: the path without the suffix, or with it where two would be called alike.
+
+    Args:
+        files: relative paths with forward slashes, each once.
+
+    Returns:
+        name -> file, sorted by name.
+
+    Example:
+        >>> names_of_files(["b.jpg", "b.png", "in/a.jpg"])
+        {'b.jpg': 'b.jpg', 'b.png': 'b.png', 'in/a': 'in/a.jpg'}
+    """
+    every = list(files)
+    stems = {file: str(PurePosixPath(file).with_suffix("")) for file in every}
+    # A stem is taken if another file has it, or is called like it ("a.jpg" beside "a.jpg.png").
+    taken = Counter([*every, *(stem for file, stem in stems.items() if stem != file)])
+    named = {file if taken[stem] > 1 else stem: file for file, stem in stems.items()}
+    return dict(sorted(named.items()))

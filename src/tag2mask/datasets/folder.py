@@ -1,0 +1,201 @@
+"""open_folder: a folder of photographs and their tags."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+from typing import TYPE_CHECKING
+
+from tag2mask.datasets.files import FileDataset, MaskFiles
+from tag2mask.datasets.folder_listing import (
+    FolderImages,
+    MatchedRows,
+    list_classes,
+    list_images,
+    list_masks,
+    list_rows,
+    list_split,
+    match_rows,
+)
+from tag2mask.datasets.images import image_size
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+def open_folder(path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, strict: bool = False) -> FileDataset:
+    """Open a folder of photographs with image-level tags.
+
+    The folder holds ``images/`` (photographs at any depth below it) and one of: ``tags.csv`` with the
+    columns ``image,tags``; ``tags.json`` with ``{"image": ["tag", ...]}``; or one sub-folder per class
+    (images in the sub-folder ``background`` have no tags). An empty tag cell means pure background.
+    It may hold ``classes.txt`` (the classes in order; without it they are sorted by name), ``masks/``
+    (labels as indexed PNG, for scoring only), and ``train.txt`` and ``val.txt`` (lists of images).
+    With train.txt alone nothing is held out; with val.txt alone the rest is for training.
+
+    Images without a row, rows without an image, and files that are no images are left out and logged.
+    An image with two rows keeps its tags if both say the same, and is an error otherwise.
+
+    Args:
+        path: the folder.
+        val_fraction: share of the tagged images to hold out, in [0, 1), where there is neither
+            train.txt nor val.txt. A hash of the name decides, so that new images hardly move others.
+        seed: another seed holds out other images.
+        strict: raise instead of leaving anything out.
+
+    Raises:
+        ValueError: if the folder, its images or its tags are missing, a tag is not in classes.txt,
+            or two rows or two lists contradict each other.
+    """
+    if not 0.0 <= val_fraction < 1.0:
+        raise ValueError(f"val_fraction: expected a share in [0, 1), got {val_fraction:g}.")
+    images = list_images(path)
+    known = list_classes(images.root)
+    matched = match_rows(images, list_rows(images, known))
+    class_names = matched.tags() if known is None else known
+    tag_ids = _tag_ids(images, matched, class_names)
+    train, val, unknown_lines = _split(images, tag_ids, val_fraction, seed)
+    broken = broken_headers(images.paths, [*train, *val])
+    leave_out(
+        images.root,
+        {
+            "images have no tags": [name for name in train if name not in tag_ids],
+            "rows name no image": [f"{row.image} ({row.place})" for row in matched.stray],
+            "lines of train.txt and val.txt name no image": unknown_lines,
+            "images are broken": sorted(broken),
+        },
+        strict=strict,
+    )
+    names = tuple(name for name in train if name in tag_ids and name not in broken)
+    if not names:
+        raise ValueError(
+            f"{images.root}: expected at least one whole image with a row of tags to train on, found none "
+            f"among {len(images.paths)} images. Run `tag2mask check {images.root}`."
+        )
+    val_names = tuple(name for name in val if name not in broken)
+    masks, _ = list_masks(images)
+    kept = [*names, *val_names]
+    return FileDataset(
+        class_names,
+        names,
+        val_names,
+        {name: images.paths[name] for name in kept},
+        {name: tag_ids[name] for name in kept if name in tag_ids},
+        MaskFiles({name: masks[name] for name in kept if name in masks}, len(class_names)),
+    )
+
+
+def leave_out(root: Path, left_out: Mapping[str, Sequence[str]], *, strict: bool) -> None:
+    """Log what a source leaves out.
+
+    Args:
+        root: where it lies.
+        left_out: what is the matter -> the images or rows.
+        strict: raise instead.
+
+    Raises:
+        ValueError: if strict and anything is left out.
+    """
+    lines = [
+        f"{len(subjects)} {matter}: {', '.join(subjects[:5])}{', ...' if len(subjects) > 5 else ''}"
+        for matter, subjects in left_out.items()
+        if subjects
+    ]
+    if lines and strict:
+        raise ValueError(
+            f"{root}: expected every image and every row to fit, found {'; '.join(lines)}. "
+            "Correct them, or open without strict."
+        )
+    for line in lines:
+        logger.warning("%s: left out: %s", root, line)
+
+
+def held_out(names: Iterable[str], fraction: float, seed: int) -> frozenset[str]:
+    """Choose a share of the names: those with the smallest hashes.
+
+    Args:
+        names: each once.
+        fraction: in [0, 1). If above 0, at least one of two or more names is chosen, and one is left.
+        seed: another seed chooses others.
+
+    Example:
+        >>> len(held_out(["a", "b", "c", "d"], 0.25, seed=0))
+        1
+    """
+
+    def draw(name: str) -> bytes:
+        return hashlib.blake2b(f"{seed}:{name}".encode(errors="surrogateescape"), digest_size=8).digest()
+
+    ordered = sorted(names, key=draw)
+    count = min(max(round(fraction * len(ordered)), 1 if fraction > 0 else 0), max(len(ordered) - 1, 0))
+    return frozenset(ordered[:count])
+
+
+def broken_headers(paths: Mapping[str, Path], names: Iterable[str]) -> frozenset[str]:
+    """The images whose header cannot be read; a broken end only shows when they are decoded."""
+    broken = set()
+    for name in names:
+        try:
+            image_size(paths[name])
+        except ValueError as error:
+            logger.debug("%s", error)
+            broken.add(name)
+    return frozenset(broken)
+
+
+def unknown_tag(place: str, tag: str, class_names: Collection[str]) -> str:
+    """Word the error of a tag that is no class."""
+    near = difflib.get_close_matches(tag, class_names, n=1) or [
+        name for name in class_names if name.casefold() == tag.casefold()
+    ]
+    hint = f" Is it {near[0]!r}?" if near else ""
+    few = ", ".join(list(class_names)[:5]) + (", ..." if len(class_names) > 5 else "")
+    return (
+        f"{place}: expected a class of classes.txt ({few}), found {tag!r}.{hint} "
+        "Correct the tag, or add it to classes.txt."
+    )
+
+
+def _tag_ids(images: FolderImages, matched: MatchedRows, class_names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The class ids of every image with a row, sorted by name."""
+    if not class_names:
+        raise ValueError(
+            f"{images.root}: expected at least one class, found no tag on any of {len(images.paths)} images. "
+            "Fill the column tags, or list the classes in classes.txt."
+        )
+    for name, rows in matched.contradictions().items():
+        said = " but ".join(f"{' '.join(row.tags) or 'nothing'} ({row.place})" for row in rows)
+        raise ValueError(f"{images.root}: expected one row for {name}, found {said}. Put all its tags into one row.")
+    ids = {name: class_id for class_id, name in enumerate(class_names)}
+    tag_ids = {}
+    for name in sorted(matched.rows):
+        row = matched.rows[name][0]
+        for tag in row.tags:
+            if tag not in ids:
+                raise ValueError(unknown_tag(f"{images.root}, {row.place}", tag, class_names))
+        tag_ids[name] = tuple(sorted(ids[tag] for tag in row.tags))
+    return tag_ids
+
+
+def _split(
+    images: FolderImages, tagged: Collection[str], val_fraction: float, seed: int
+) -> tuple[list[str], list[str], list[str]]:
+    """Training images (some perhaps without tags), held-out images, and listed lines without an image."""
+    listed_train, listed_val = list_split(images, "train"), list_split(images, "val")
+    if listed_train is None and listed_val is None:
+        chosen = held_out(tagged, val_fraction, seed)
+        return [n for n in images.paths if n not in chosen], [n for n in images.paths if n in chosen], []
+    val, no_val = listed_val or ([], [])
+    held = set(val)
+    train, no_train = listed_train or ([name for name in images.paths if name not in held], [])
+    both = [name for name in train if name in held]
+    if both:
+        raise ValueError(
+            f"{images.root}: expected each image in train.txt or in val.txt, found {len(both)} in both "
+            f"({', '.join(both[:5])}). Remove them from one."
+        )
+    return train, val, [*no_train, *no_val]

@@ -1,0 +1,263 @@
+"""find_problems: everything that is wrong with a folder of images and tags, at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+
+from tag2mask.datasets.folder import unknown_tag
+from tag2mask.datasets.folder_listing import (
+    FolderImages,
+    MatchedRows,
+    list_classes,
+    list_images,
+    list_masks,
+    list_rows,
+    list_split,
+    match_rows,
+)
+from tag2mask.datasets.images import image_size, read_image, read_mask
+from tag2mask.records import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+FEWEST_IMAGES = 5
+"""A class with fewer training images is reported: a classifier hardly learns it."""
+
+Severity = Literal["error", "warning"]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a folder.
+
+    Args:
+        kind: the sort of problem, the same words for all of a sort, as "broken image".
+        subject: the file, row, image or class.
+        message: what was expected and what was found.
+        remedy: what to do.
+        severity: "error" if a run would stop, lose data or learn something false; "warning" if it
+            goes on and a person should look.
+    """
+
+    kind: str
+    subject: str
+    message: str
+    remedy: str
+    severity: Severity = "error"
+
+
+def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
+    """How many problems there are of each kind, errors first.
+
+    Example:
+        >>> count_problems([Problem("broken image", "a", "", ""), Problem("broken image", "b", "", "")])
+        {'broken image': 2}
+    """
+    ordered = sorted(problems, key=lambda problem: problem.severity)
+    return dict(Counter(problem.kind for problem in ordered))
+
+
+def find_problems(path: str | Path, on_progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+    """List everything that is wrong with a folder of images and tags; decodes every image and mask.
+
+    Looks for: missing and broken images, rows that name no image, images without a row, duplicate
+    rows, unknown tags, class names that differ only by case, rare classes, classes on every image,
+    masks that are broken, of the wrong size, with unknown labels or without an image, and lists of
+    images that contradict each other.
+
+    Args:
+        path: the folder, as for `tag2mask.datasets.folder.open_folder`.
+        on_progress: called after each image with the count so far and the count in all.
+
+    Returns:
+        The problems, none for a good folder. Never raises: what cannot be read is a problem, too.
+    """
+    notes = _Notes()
+    root = Path(path)
+    images = notes.attempt("unusable folder", root, partial(list_images, root))
+    if images is None:
+        return notes.problems
+    known = notes.attempt("unusable classes.txt", root / "classes.txt", partial(list_classes, root))
+    rows = notes.attempt("unusable tags", root, partial(list_rows, images, known))
+    resting = _check_lists(notes, images)
+    class_names: Sequence[str] | None = known
+    if rows is not None:
+        matched = match_rows(images, rows)
+        class_names = known if known is not None else matched.tags()
+        _check_rows(notes, matched, class_names, resting)
+        _check_classes(notes, matched, class_names, resting)
+    tagged = {name for name, of_name in matched.rows.items() if of_name[0].tags} if rows is not None else set()
+    _check_images(notes, images, on_progress)
+    _check_masks(notes, images, len(class_names) if class_names else None, tagged)
+    return notes.problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """The problems found so far."""
+
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, kind: str, subject: object, message: str, remedy: str, severity: Severity = "error") -> None:
+        self.problems.append(Problem(kind, str(subject), message, remedy, severity))
+
+    def attempt(self, kind: str, subject: object, read: Callable[[], Result]) -> Result | None:
+        """What `read` returns, or None and a note of why it cannot."""
+        try:
+            return read()
+        except (ValueError, OSError) as error:
+            # Messages are "place: what. Remedy."; the table has a column for each.
+            what, _, remedy = str(error).removeprefix(f"{subject}: ").partition(". ")
+            self.add(kind, subject, what, remedy or "Correct the file, or remove it.")
+            return None
+
+
+def _check_lists(notes: _Notes, images: FolderImages) -> frozenset[str]:
+    """Check train.txt and val.txt; returns the images that take no part in training."""
+    listed: dict[str, list[str]] = {"train": list(images.paths)}
+    for split in ("train", "val"):
+        file = f"{split}.txt"
+        found = notes.attempt("unusable list", images.root / file, partial(list_split, images, split))
+        if found is None:
+            continue
+        listed[split] = found[0]
+        for line in found[1]:
+            notes.add(
+                "missing image",
+                line,
+                f"{file} lists it, and no image, or more than one, is called so",
+                f"Add the image, or remove the line from {file}.",
+            )
+    held = frozenset(listed.get("val", ()))
+    if (images.root / "train.txt").exists():
+        for name in listed["train"]:
+            if name in held:
+                remedy = "Remove it from one of them."
+                notes.add("image in both lists", name, "train.txt and val.txt list it", remedy)
+    return held | (frozenset(images.paths) - frozenset(listed["train"]))
+
+
+def _check_rows(notes: _Notes, matched: MatchedRows, class_names: Collection[str], resting: Collection[str]) -> None:
+    for row in matched.stray:
+        notes.add(
+            "missing image",
+            row.image or "(empty)",
+            f"{row.place}: no image, or more than one, is called so",
+            "Add the image, correct its name, or remove the row.",
+        )
+    for name in matched.untagged:
+        if name not in resting:
+            notes.add(
+                "image without tags",
+                name,
+                "no row names it, so it takes no part",
+                "Add a row; leave its tags empty for pure background.",
+                "warning",
+            )
+    contradictions = matched.contradictions()
+    for name, rows in matched.rows.items():
+        if len(rows) > 1:
+            differ = name in contradictions
+            notes.add(
+                "duplicate row",
+                name,
+                f"{', '.join(row.place for row in rows)}: {'different' if differ else 'the same'} tags",
+                "Put all its tags into one row." if differ else "Remove one.",
+                "error" if differ else "warning",
+            )
+    _check_tags(notes, matched, class_names)
+
+
+def _check_tags(notes: _Notes, matched: MatchedRows, class_names: Collection[str]) -> None:
+    known = set(class_names)
+    unknown: dict[str, list[str]] = {}
+    for rows in matched.rows.values():
+        for row in rows:
+            for tag in row.tags:
+                if tag not in known:
+                    unknown.setdefault(tag, []).append(row.place)
+    for tag, places in unknown.items():
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        what, _, remedy = unknown_tag(places[0] + more, tag, class_names).partition(" Correct")
+        notes.add("unknown tag", tag, what, f"Correct{remedy}")
+
+
+def _check_classes(notes: _Notes, matched: MatchedRows, class_names: Sequence[str], resting: Collection[str]) -> None:
+    training = {name: rows[0].tags for name, rows in matched.rows.items() if name not in resting}
+    counts = Counter(tag for tags in training.values() for tag in set(tags))
+    if not class_names:
+        notes.add("no class", "tags", "no image has a tag", "Fill the column tags.")
+    if not training:
+        notes.add("nothing to train on", "tags", "no image outside val.txt has a row of tags", "Add rows.")
+    spellings: dict[str, list[str]] = {}
+    for name in dict.fromkeys([*class_names, *matched.tags()]):
+        spellings.setdefault(name.casefold(), []).append(name)
+    for several in spellings.values():
+        if len(several) > 1:
+            found = ", ".join(f"{name} ({counts[name]} images)" for name in several)
+            notes.add(
+                "names differ only by case",
+                " / ".join(several),
+                found,
+                "Write the class in one way everywhere.",
+            )
+    for name in class_names:
+        if counts[name] < FEWEST_IMAGES:
+            notes.add(
+                "rare class",
+                name,
+                f"{counts[name]} training images show it, fewer than {FEWEST_IMAGES}",
+                "Add images of it, or remove the class.",
+                "warning",
+            )
+        if counts[name] == len(training) > 0:
+            notes.add(
+                "class on every image",
+                name,
+                f"all {len(training)} training images show it: a classifier cannot learn what it looks like",
+                "Add images without it (with an empty tag cell if they show no class).",
+            )
+
+
+def _check_images(notes: _Notes, images: FolderImages, on_progress: Callable[[int, int], None] | None) -> None:
+    for done, path in enumerate(images.paths.values(), start=1):
+        notes.attempt("broken image", path, partial(read_image, path))
+        if on_progress is not None:
+            on_progress(done, len(images.paths))
+
+
+def _check_masks(notes: _Notes, images: FolderImages, num_classes: int | None, tagged: Collection[str]) -> None:
+    """Check every mask; without a number of classes, its labels are left alone."""
+    found = notes.attempt("unusable masks", images.root / "masks", partial(list_masks, images))
+    masks, stray = found or ({}, [])
+    for file in stray:
+        notes.add(
+            "mask without image", file, "no image, or more than one, has its name",
+            "Name it like its image, with the suffix .png, or remove it.", "warning",
+        )  # fmt: skip
+    broken = {problem.subject for problem in notes.problems if problem.kind == "broken image"}
+    for name, file in masks.items():
+        most = num_classes if num_classes is not None else 2**31
+        labels = notes.attempt("unusable mask", file, partial(read_mask, file, most))
+        if labels is None or str(images.paths[name]) in broken:
+            continue
+        size, expected = tuple(labels.shape), image_size(images.paths[name])
+        if size != expected:
+            notes.add(
+                "mask of wrong size", file, f"expected {expected} (height, width) as its image, found {size}",
+                "Export the mask at the size of its image.",
+            )  # fmt: skip
+        shown = set(np.unique(labels.numpy()).tolist())
+        if name in tagged and IGNORE in shown and not shown - {0, IGNORE}:
+            notes.add(
+                "mask without objects", file, f"the image has tags, its mask only labels 0 and {IGNORE}",
+                "If it is a black and white mask, write the class's label instead of white.", "warning",
+            )  # fmt: skip

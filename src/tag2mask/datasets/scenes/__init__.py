@@ -1,0 +1,1 @@
+"""Drawn photographs with known masks, for the demo and for measuring."""

@@ -1,0 +1,216 @@
+"""Where a run's images are: found by their layout, and noted in ``run.json``, so that a later command finds them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tag2mask.datasets.coco_folder import coco_splits, open_coco_folder
+from tag2mask.datasets.folder import open_folder
+from tag2mask.datasets.problems import FEWEST_IMAGES, Problem, find_problems
+from tag2mask.datasets.voc import open_voc, voc_splits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.runs.run_folder import RunFolder
+
+NO_SPLIT = "none"
+"""As held-out images: nothing is held out."""
+
+TABLES = ("tags.csv", "tags.json")
+
+
+def find_source(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    val_split: str | None = None,
+    tags_file: str | Path | None = None,
+    val_fraction: float = 0.0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Recognise what lies in a folder, and say how to open it.
+
+    A folder with a table of tags is one for `open_folder`; one with ``JPEGImages`` and ``ImageSets/Segmentation`` is
+    PASCAL VOC; one with ``annotations/instances_*.json`` is COCO; any other is one for `open_folder`.
+
+    Args:
+        path: the folder.
+        split: of VOC or COCO, the training images; without it ``trainaug`` if there is such a list, else ``train``;
+            of COCO the only one that is called train.
+        val_split: of VOC or COCO, the held-out images; without it ``val``, if there is one; ``none`` for none.
+        tags_file: of VOC, the authors' file of tags; without it the annotations say what is in an image.
+        val_fraction: of any other folder, see `open_folder`.
+        seed: likewise.
+
+    Returns:
+        What `open_source` takes, fit for JSON; paths are absolute.
+
+    Raises:
+        ValueError: if an option does not go with the folder, or a split has to be chosen.
+    """
+    kind, splits = _layout(Path(path))
+    _check_options(path, kind, split=split, val_split=val_split, tags_file=tags_file, val_fraction=val_fraction)
+    source: dict[str, Any] = {"kind": kind, "path": str(Path(path).resolve())}
+    if kind == "folder":
+        return source | {"val_fraction": val_fraction, "seed": seed}
+    train = split or _training_split(path, kind, splits)
+    source |= {"split": _absolute(train), "val_split": _held_out_split(train, val_split, splits)}
+    if kind == "voc":
+        source["tags_file"] = None if tags_file is None else str(Path(tags_file).resolve())
+    return source
+
+
+def open_source(source: Mapping[str, Any], *, strict: bool = False) -> TagDataset:
+    """Open what a run notes as its source.
+
+    Args:
+        source: of `find_source`.
+        strict: an image that has to be left out is an error.
+
+    Raises:
+        ValueError: if the folder holds no such data set.
+    """
+    kind, path = source.get("kind", "folder"), Path(source["path"])
+    if kind == "voc":
+        val_split, tags_file = source.get("val_split"), source.get("tags_file")
+        return open_voc(path, source["split"], val_split=val_split, tags_file=tags_file, strict=strict)
+    if kind == "coco":
+        return open_coco_folder(path, source["split"], val_split=source.get("val_split"), strict=strict)
+    if kind == "folder":
+        fraction, seed = source.get("val_fraction", 0.0), source.get("seed", 0)
+        return open_folder(path, val_fraction=fraction, seed=seed, strict=strict)
+    raise ValueError(f"{path}: expected a folder, voc or coco as the kind of source, found {kind!r}. Update tag2mask.")
+
+
+def data_of(run: RunFolder, moved: Path | None = None, *, split: str | None = None) -> TagDataset:
+    """The images and tags that a run was made from.
+
+    Args:
+        run: with its ``run.json``.
+        moved: where the folder is now, if not where it was.
+        split: of VOC or COCO, other images than the run's training images; a score then counts those of the run's
+            images that are among them.
+
+    Raises:
+        ValueError: if it is not there, or the run does not say where it is.
+    """
+    source = dict(run.record().get("source", {}))
+    if moved is not None:
+        source = {**source, "path": str(moved)} if source else find_source(moved)
+    elif "path" not in source or not Path(source["path"]).is_dir():
+        # A run made by the library notes no source.
+        why = f"was made from {source['path']}, which is not there" if "path" in source else "does not say from what"
+        raise ValueError(f"{run.path}: the run {why}. Say where the images are with --data FOLDER.")
+    if split is not None:
+        _check_options(source["path"], source.get("kind", "folder"), split=split)
+        source["split"] = split
+    return open_source(source)
+
+
+def check_source(source: Mapping[str, Any], on_progress: Callable[[int, int], None] | None = None) -> Sequence[Problem]:
+    """List everything that is wrong with a source; decodes every image and mask.
+
+    Args:
+        source: of `find_source`.
+        on_progress: called after each image with the count so far and the count in all.
+
+    Returns:
+        The problems, none for a good one. Never raises: what cannot be read is a problem, too.
+    """
+    if source.get("kind", "folder") == "folder":
+        return find_problems(source["path"], on_progress)
+    problems = []
+    try:
+        data = open_source(source, strict=True)
+    except ValueError as error:
+        problems.append(_problem("unusable data set", source["path"], error))
+        try:
+            data = open_source(source)
+        except ValueError:
+            return problems
+        problems[0] = _problem("incomplete data set", source["path"], error)
+    return problems + _rare_classes(data) + _unreadable(data, on_progress)
+
+
+def _layout(path: Path) -> tuple[str, tuple[str, ...]]:
+    """The kind of a folder, and its splits."""
+    if not any((path / table).exists() for table in TABLES):
+        if splits := voc_splits(path):
+            return "voc", splits
+        if splits := coco_splits(path):
+            return "coco", splits
+    return "folder", ()
+
+
+def _check_options(path: str | Path, kind: str, **options: Any) -> None:
+    """Require that what was asked for goes with the kind of folder."""
+    fitting = {"folder": ("val_fraction",), "voc": ("split", "val_split", "tags_file"), "coco": ("split", "val_split")}
+    stray = [name for name, value in options.items() if value and name not in fitting[kind]]
+    if stray:
+        words = {"folder": "a folder of images and tags", "voc": "PASCAL VOC", "coco": "COCO"}[kind]
+        known = ", ".join(fitting[kind])
+        raise ValueError(f"{path}: expected of {words} no option but {known}, got {', '.join(stray)}. Leave it out.")
+
+
+def _training_split(path: str | Path, kind: str, splits: Sequence[str]) -> str:
+    """The split to train on where none is named."""
+    wanted = ("trainaug", "train_aug", "train") if kind == "voc" else [s for s in splits if s.startswith("train")]
+    found = [name for name in wanted if name in splits] or list(splits)
+    if kind == "coco" and len(found) > 1:
+        raise ValueError(f"{path}: expected one training split, found {', '.join(found)}. Choose one with --split.")
+    return found[0]
+
+
+def _held_out_split(train: str, wanted: str | None, splits: Sequence[str]) -> str | None:
+    """The split to hold out: the one asked for, or the one that goes with the training images."""
+    if wanted is not None:
+        return None if wanted == NO_SPLIT else _absolute(wanted)
+    year = train.removeprefix("train") if train in splits and train.startswith("train") else ""
+    fitting = [name for name in (f"val{year}", "val") if name in splits]
+    # VOC's list trainval has the images of val in it.
+    return fitting[0] if fitting and Path(train).stem not in ("trainval", *fitting) else None
+
+
+def _absolute(split: str) -> str:
+    """The name of a list, or the whole path of one that lies elsewhere."""
+    return str(Path(split).resolve()) if split.endswith(".txt") else split
+
+
+def _rare_classes(data: TagDataset) -> list[Problem]:
+    counts = Counter(class_id for name in data.names for class_id in data.tags(name).nonzero().flatten().tolist())
+    return [
+        Problem(
+            "rare class",
+            name,
+            f"{counts[class_id]} training images show it, fewer than {FEWEST_IMAGES}",
+            "Take a larger split.",
+            "warning",
+        )
+        for class_id, name in enumerate(data.class_names)
+        if counts[class_id] < FEWEST_IMAGES
+    ]
+
+
+def _unreadable(data: TagDataset, on_progress: Callable[[int, int], None] | None) -> list[Problem]:
+    """The images and masks that cannot be decoded."""
+    problems = []
+    names = (*data.names, *data.val_names)
+    for done, name in enumerate(names, start=1):
+        for kind, read in (("broken image", data.__getitem__), ("unusable mask", data.mask)):
+            try:
+                read(name)
+            except ValueError as error:
+                problems.append(_problem(kind, name, error))
+        if on_progress is not None:
+            on_progress(done, len(names))
+    return problems
+
+
+def _problem(kind: str, subject: str, error: ValueError) -> Problem:
+    """A message "place: what. Remedy." as a row of a table."""
+    what, _, remedy = str(error).removeprefix(f"{subject}: ").partition(". ")
+    return Problem(kind, subject, what, remedy or "Correct it, or copy it again.")

@@ -1,0 +1,365 @@
+"""The only training loop, and where it runs: device, precision, seed (Lightning Fabric)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from tag2mask.checks import check_choice, check_number
+from tag2mask.progress import progress_bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+Precision = Literal["auto", "32", "bf16"]
+History = dict[str, list[tuple[int, float]]]
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 numbers itself, which makes convolutions two to three times as fast."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="ignore") as info:
+            flags = next((line for line in info if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return bool(supported and supported()) and ("avx512_bf16" in flags or "amx_bf16" in flags)
+
+
+def _fabric(device: str, precision: Literal["32-true", "bf16-mixed"] = "32-true") -> Fabric:
+    """Fabric on one device, without the line that it logs about each choice of precision."""
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        return Fabric(accelerator=device, devices=1, precision=precision)
+    finally:
+        logger.setLevel(level)
+
+
+class Runtime:
+    """Where and how networks run.
+
+    Args:
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``mps``.
+        precision: ``32``; ``bf16`` for bfloat16 autocast; ``auto``: bf16 where the hardware has it.
+        seed: every random choice of a run derives from it.
+        workers: processes that load images beside the training; ``None``: 4 with a GPU, none on a CPU,
+            where threads do.
+    """
+
+    def __init__(
+        self, device: str = "auto", precision: Precision = "auto", seed: int = 0, workers: int | None = None
+    ) -> None:
+        plain = _fabric(device)
+        on_cpu = plain.device.type == "cpu"
+        if precision == "auto":
+            fast = cpu_has_bfloat16() if on_cpu else plain.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            precision = "bf16" if fast else "32"
+        self.precision: str = precision
+        self.fabric = _fabric(device, "bf16-mixed" if precision == "bf16" else "32-true")
+        self.seed = seed
+        self.workers = workers if workers is not None else (0 if on_cpu else 4)
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors have to be for the networks."""
+        return self.fabric.device
+
+    def derived_seed(self, *words: object) -> int:
+        """A seed for one purpose: the same words give the same seed, other words an independent one."""
+        text = json.dumps([self.seed, *map(str, words)]).encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")
+
+    def generator(self, *words: object) -> torch.Generator:
+        """A generator of its own for one purpose, on the CPU; draws what `seeded` would."""
+        return torch.Generator().manual_seed(self.derived_seed(*words))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of convolutions and matrix products."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    @contextmanager
+    def inference(self, model: nn.Module) -> Iterator[nn.Module]:
+        """The model on the device, in evaluation mode, with autocast and without gradients; put back afterwards.
+
+        Several threads may be inside with the same model.
+        """
+        # Not torch's inference mode, in which autocast would cast the weights anew for every layer that is called.
+        with _evaluated(model.to(self.device)), torch.no_grad(), self.fabric.autocast():
+            yield model
+
+    @contextmanager
+    def seeded(self, *words: object) -> Iterator[None]:
+        """Draw from a generator of its own inside the block; the global one is put back afterwards."""
+        # On a CPU only its own generator: to ask after those of GPUs takes longer than to draw a view's numbers.
+        on_cpu = self.device.type == "cpu"
+        with torch.random.fork_rng([] if on_cpu else None):
+            (torch.default_generator if on_cpu else torch).manual_seed(self.derived_seed(*words))
+            yield
+
+
+_EVALUATED: dict[nn.Module, tuple[int, dict[nn.Module, bool]]] = {}
+_EVALUATED_TURNS = Lock()
+
+
+@contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; the last thread that leaves puts the modes back that the first one found."""
+    with _EVALUATED_TURNS:
+        inside, modes = _EVALUATED.get(model) or (0, {part: part.training for part in model.modules()})
+        _EVALUATED[model] = inside + 1, modes
+        model.eval()
+    try:
+        yield
+    finally:
+        with _EVALUATED_TURNS:
+            inside, modes = _EVALUATED.pop(model)
+            if inside > 1:
+                _EVALUATED[model] = inside - 1, modes
+            else:
+                for part, mode in modes.items():
+                    part.training = mode
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a network learns.
+
+    Args:
+        epochs: passes over the images.
+        batch_size: images per step.
+        rate: learning rate at the start; falls polynomially to 0.
+        optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``.
+        momentum: of SGD. The authors' code has 5e-4 by mistake; with 0.9 a rate ten times smaller is right.
+        weight_decay: on weights; none on biases and normalisation.
+        power: exponent of the fall (DeepLab and the authors: 0.9).
+        warmup: share of the steps over which the rate rises first.
+        new_factor: rate factor of layers that do not come from the backbone (authors: 10).
+        bias_factor: rate factor of biases on top (authors: 2).
+        clip: largest norm of the gradient; 0 means no limit.
+    """
+
+    epochs: int
+    batch_size: int
+    rate: float
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    power: float = 0.9
+    warmup: float = 0.0
+    new_factor: float = 1.0
+    bias_factor: float = 1.0
+    clip: float = 0.0
+
+    def __post_init__(self) -> None:
+        kind = type(self).__name__
+        for name in ("epochs", "batch_size"):
+            check_number(f"{kind}.{name}", getattr(self, name), 1)
+        check_number(f"{kind}.rate", self.rate, 0, above=True)
+        for name in ("weight_decay", "power", "new_factor", "bias_factor", "clip"):
+            check_number(f"{kind}.{name}", getattr(self, name), 0)
+        for name in ("momentum", "warmup"):
+            check_number(f"{kind}.{name}", getattr(self, name), 0, 1)
+        check_choice(f"{kind}.optimizer", self.optimizer, ("sgd", "adamw"))
+
+    def factor(self, step: int, steps: int) -> float:
+        """Rate at a step, relative to `rate`."""
+        rising = min(1.0, (step + 1) / (self.warmup * steps)) if self.warmup > 0 else 1.0
+        return float(rising * max(0.0, 1 - step / steps) ** self.power)
+
+
+class CheckpointStore(Protocol):
+    """Keeps the state of an unfinished training; `tag2mask.runs.run_folder.StageFolder` is one."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None: ...
+
+    def save_checkpoint(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
+
+
+@dataclass
+class Fitted:
+    """What a training left behind.
+
+    Args:
+        history: scalar name -> (epoch, value) pairs.
+        steps: optimiser steps taken in all.
+    """
+
+    history: History = field(default_factory=dict)
+    steps: int = 0
+
+
+def fit(
+    model: nn.Module,
+    loss_fn: Callable[[nn.Module, Any], Mapping[str, Tensor]],
+    batches: Callable[[int], Iterable[Any]],
+    schedule: Schedule,
+    runtime: Runtime,
+    *,
+    steps_per_epoch: int,
+    title: str,
+    store: CheckpointStore | None = None,
+    checkpoint_seconds: float = 20.0,
+) -> Fitted:
+    """Train a model. Killed and called again with the same store, it ends with the same weights to the bit.
+
+    Args:
+        model: trained in place.
+        loss_fn: (model, batch) -> named scalar terms; their sum is minimised.
+        batches: epoch -> batches; every random choice in it must follow from the epoch alone.
+        schedule: how long, how fast.
+        runtime: device, precision and seed.
+        steps_per_epoch: number of batches of an epoch.
+        title: beside the progress bar, and part of the seed.
+        store: keeps a checkpoint after an epoch, at most every `checkpoint_seconds`.
+
+    Raises:
+        ValueError: if there is no batch, or if the loss is not a finite number.
+    """
+    if steps_per_epoch < 1:
+        raise ValueError(f"{title}: no batch to train on. Check that the set holds images.")
+    runtime.fabric.to_device(model)
+    optimizer = _optimizer(model, schedule)
+    done = Fitted()
+    start = _restore(model, optimizer, done, store)
+    writer = _writer(store)
+    total = schedule.epochs * steps_per_epoch
+    saved_at = time.monotonic()
+    with progress_bar(title, total, start * steps_per_epoch) as advance:
+        for epoch in range(start, schedule.epochs):
+            model.train()
+            sums: dict[str, float] = defaultdict(float)
+            with runtime.seeded(title, "epoch", epoch):
+                for index, batch in enumerate(batches(epoch)):
+                    _set_rate(optimizer, schedule, epoch * steps_per_epoch + index, total)
+                    terms = _step(model, optimizer, loss_fn, batch, clip=schedule.clip, runtime=runtime)
+                    for name, value in terms.items():
+                        sums[name] += value
+                    done.steps += 1
+                    advance(1, f"loss {sum(terms.values()):.3f}")
+            _record(done, {name: value / steps_per_epoch for name, value in sums.items()}, epoch, title, writer)
+            last = epoch + 1 == schedule.epochs
+            if store is not None and (last or time.monotonic() - saved_at > checkpoint_seconds):
+                _save(model, optimizer, done, epoch + 1, store)
+                saved_at = time.monotonic()
+    if writer is not None:
+        writer.close()
+    return done
+
+
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[nn.Module, Any], Mapping[str, Tensor]],
+    batch: Any,
+    *,
+    clip: float,
+    runtime: Runtime,
+) -> dict[str, float]:
+    with runtime.fabric.autocast():
+        terms = loss_fn(model, batch)
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
+    optimizer.zero_grad(set_to_none=True)
+    runtime.fabric.backward(loss)
+    if clip > 0:
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def _record(done: Fitted, means: dict[str, float], epoch: int, title: str, writer: Any | None) -> None:
+    means["loss"] = sum(means.values())
+    if not math.isfinite(means["loss"]):
+        raise ValueError(
+            f"{title}: the loss of epoch {epoch + 1} is {means['loss']}. "
+            "Expected a finite number: lower the learning rate, or train in precision 32."
+        )
+    for name, value in means.items():
+        done.history.setdefault(name, []).append((epoch + 1, round(value, 6)))
+        if writer is not None:
+            writer.add_scalar(f"{title}/{name}", value, epoch + 1)
+
+
+def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        # AffinityNet's group norms learn like the backbone's layers, and their weights decay (authors' code).
+        side_norm = name.startswith("side_norms.")
+        factor = 1.0 if side_norm or name.startswith("backbone.") else schedule.new_factor
+        is_bias = parameter.ndim <= 1 and not (side_norm and name.endswith(".weight"))
+        factor *= schedule.bias_factor if is_bias else 1.0
+        groups[factor, 0.0 if is_bias else schedule.weight_decay].append(parameter)
+    listed = [
+        {"params": members, "factor": factor, "weight_decay": decay, "lr": schedule.rate * factor}
+        for (factor, decay), members in groups.items()
+    ]
+    # Fused: one pass over the weights instead of ten, which on a CPU is a tenth of a small net's training.
+    fused = next(model.parameters()).device.type in {"cpu", "cuda"}
+    if schedule.optimizer == "sgd":
+        return torch.optim.SGD(listed, momentum=schedule.momentum, nesterov=schedule.momentum > 0, fused=fused)
+    return torch.optim.AdamW(listed, fused=fused)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, steps: int) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = schedule.rate * group["factor"] * schedule.factor(step, steps)
+
+
+def _save(model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, epoch: int, store: CheckpointStore) -> None:
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value
+    store.save_checkpoint(tensors, {"epoch": epoch, "steps": done.steps, "history": done.history})
+
+
+def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, store: CheckpointStore | None) -> int:
+    """Go on from the checkpoint if there is one; returns the epoch to start with."""
+    kept = store.load_checkpoint() if store is not None else None
+    if kept is None:
+        return 0
+    tensors, state = kept
+    prefix = "model."
+    model.load_state_dict({name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)})
+    whole = optimizer.state_dict()
+    slots: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            # Laid out in memory as its weights are: fused optimisers go through both in the order of memory.
+            like = weights[int(index)]
+            slots[int(index)][name] = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+    optimizer.load_state_dict({"state": dict(slots), "param_groups": whole["param_groups"]})
+    done.steps = int(state["steps"])
+    done.history = {name: [(int(x), float(y)) for x, y in points] for name, points in state["history"].items()}
+    return int(state["epoch"])
+
+
+def _writer(store: CheckpointStore | None) -> Any | None:
+    if store is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (slow to import)
+
+    return SummaryWriter(str(store.path / "tensorboard"))

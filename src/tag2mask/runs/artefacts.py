@@ -1,0 +1,217 @@
+"""How single artefacts are written and read: json, png, npz, safetensors; whole or not at all, never pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tag2mask.report.pictures import palette
+from tag2mask.records import Cams, Regions, SeedScores, SoftMask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_NPZ_TURNS = Lock()
+"""numpy reads the head of an array by Python's parser, which several threads must not do at a time: up to Python 3.11.7
+it raises a SystemError once in a while."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error.
+
+    Args:
+        path: where the file shall be; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix + ".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files that only the owner may read; a run is meant to be shared.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed writers left anywhere below a folder that nobody writes to now."""
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        ValueError: if the file is damaged; the message says where and what to do.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: expected JSON, found a damaged file ({error}). Delete it to make it again."
+        ) from error
+
+
+def write_labels(path: Path, labels: Tensor, num_classes: int) -> None:
+    """Write a label map as an indexed PNG in the VOC colours; as 16-bit grey above 254 classes.
+
+    Args:
+        path: ends with ``.png``.
+        labels: (H, W) int64: 0, 1..C, IGNORE.
+        num_classes: C.
+    """
+    narrow = labels.numpy().astype(np.uint8 if num_classes < 255 else np.uint16)
+    image = Image.fromarray(narrow)
+    if num_classes < 255:
+        image.putpalette(palette(num_classes).tobytes())
+    with whole_file(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def read_labels(path: Path) -> Tensor:
+    """Read what `write_labels` wrote: (H, W) int64."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image).astype(np.int64))
+
+
+def write_unit(path: Path, values: Tensor) -> None:
+    """Write (H, W) float32 in [0, 1] as an 8-bit grey PNG."""
+    with whole_file(path) as temporary:
+        Image.fromarray((values * 255).round().to(torch.uint8).numpy()).save(temporary, format="PNG")
+
+
+def read_unit(path: Path) -> Tensor:
+    """Read what `write_unit` wrote: (H, W) float32 in [0, 1]."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image)).float() / 255
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays of an npz, read one after the other by all threads."""
+    with _NPZ_TURNS, np.load(path, allow_pickle=False) as arrays:
+        yield arrays
+
+
+def write_cams(path: Path, cams: Cams) -> None:
+    """Write maps as a compressed npz; float16 is exact enough, as every map reaches 1."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            class_ids=cams.class_ids.numpy().astype(np.int32),
+            scores=cams.scores.numpy().astype(np.float16),
+            image_size=np.array(cams.image_size, dtype=np.int32),
+        )
+
+
+def read_cams(path: Path, name: str) -> Cams:
+    """Read what `write_cams` wrote."""
+    with _arrays(path) as arrays:
+        height, width = (int(size) for size in arrays["image_size"])
+        return Cams(
+            name,
+            torch.from_numpy(arrays["class_ids"].astype(np.int64)),
+            torch.from_numpy(arrays["scores"].astype(np.float32)).clamp(0, 1),
+            (height, width),
+        )
+
+
+def write_scores(path: Path, scores: SeedScores) -> None:
+    """Write CRF-refined maps as a compressed npz, in steps of 1/255."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            class_ids=scores.class_ids.numpy().astype(np.int32),
+            low=(scores.low[1:] * 255).round().to(torch.uint8).numpy(),
+            high=(scores.high[1:] * 255).round().to(torch.uint8).numpy(),
+        )
+
+
+def read_scores(path: Path, name: str) -> SeedScores:
+    """Read what `write_scores` wrote; the background is what the classes leave of 1."""
+    with _arrays(path) as arrays:
+        low, high = (torch.from_numpy(arrays[key]).float() / 255 for key in ("low", "high"))
+        class_ids = torch.from_numpy(arrays["class_ids"].astype(np.int64))
+    whole = [torch.cat([(1 - maps.sum(dim=0, keepdim=True)).clamp(0, 1), maps]) for maps in (low, high)]
+    return SeedScores(name, class_ids, *whole)
+
+
+def write_soft_mask(path: Path, mask: SoftMask) -> None:
+    """Write probabilities as a compressed npz, in steps of 1/255."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            class_ids=mask.class_ids.numpy().astype(np.int32),
+            classes=(mask.probabilities[1:] * 255).round().to(torch.uint8).numpy(),
+            image_size=np.array(mask.image_size, dtype=np.int32),
+        )
+
+
+def read_soft_mask(path: Path, name: str) -> SoftMask:
+    """Read what `write_soft_mask` wrote; the background is what the classes leave of 1."""
+    with _arrays(path) as arrays:
+        classes = torch.from_numpy(arrays["classes"]).float() / 255
+        class_ids = torch.from_numpy(arrays["class_ids"].astype(np.int64))
+        height, width = (int(size) for size in arrays["image_size"])
+    classes = classes / classes.sum(dim=0, keepdim=True).clamp(min=1)
+    background = (1 - classes.sum(dim=0, keepdim=True)).clamp(0, 1)
+    return SoftMask(name, class_ids, torch.cat([background, classes]), (height, width))
+
+
+def write_regions(path: Path, regions: Regions) -> None:
+    """Write superpixels as a compressed npz; a PNG holds no more than 16 bits, and a large image can have more regions.
+
+    Args:
+        path: ends with ``.npz``.
+        regions: any number of them.
+    """
+    narrow = np.uint16 if regions.count <= 2**16 else np.int32
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, ids=regions.ids.cpu().numpy().astype(narrow))
+
+
+def read_regions(path: Path) -> Regions:
+    """Read what `write_regions` wrote."""
+    with _arrays(path) as arrays:
+        ids = torch.from_numpy(arrays["ids"].astype(np.int64))
+    return Regions(ids, int(ids.max()) + 1)
+
+
+def write_region_scores(path: Path, scores: Tensor) -> None:
+    """Write (R, 1 + C) float32 in [0, 1] as a compressed float16 npz."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, scores=scores.numpy().astype(np.float16))
+
+
+def read_region_scores(path: Path) -> Tensor:
+    """Read what `write_region_scores` wrote: (R, 1 + C) float32."""
+    with _arrays(path) as arrays:
+        return torch.from_numpy(arrays["scores"].astype(np.float32))
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors as safetensors, with text beside them."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_file(path) as temporary:
+        save_file(whole, str(temporary), metadata=dict(metadata or {}))

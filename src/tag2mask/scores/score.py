@@ -1,0 +1,189 @@
+"""Artefacts and ground truth -> the score table: how good the masks of every stage are."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from tag2mask.progress import track
+from tag2mask.records import IGNORE, PseudoMask
+from tag2mask.runs.round import REFINE, Round, finished_rounds
+from tag2mask.scores.confusion import Confusion, ScoreRow, ScoreTable, ThresholdSweep, decided_share
+from tag2mask.scores.round_table import RoundScore, RoundTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.runs.run_folder import RunFolder
+
+
+def score_run(run: RunFolder, data: TagDataset) -> ScoreTable:
+    """Score every stage that a run has finished.
+
+    Args:
+        run: the run folder.
+        data: with ground-truth masks; images without one are passed over.
+
+    Returns:
+        Rows: CAM at its best constant background, CAM + CRF, seeds, walk, walk + CRF, segmenter on the training
+        and on the held-out images.
+
+    Raises:
+        ValueError: if no image has a mask, or masks do not fit the images.
+    """
+    if not data.has_masks():
+        raise ValueError(
+            "no ground truth: expected masks/ with an indexed PNG per image beside images/, found none. "
+            "Scores need truth; masks and the report do not."
+        )
+    known = {*data.names, *data.val_names}
+    truth = _Truths(data)
+    train, val = ([name for name in run.names(s) if name in known and truth.has(name)] for s in ("train", "val"))
+    seeded, walked = run.chosen("03_seed"), run.chosen("05_walk")
+    crf_note = f"alpha {seeded['alpha_object']:g}" if seeded else ""
+    walk_note = "alpha {alphas}, beta {beta:g}, t {steps}".format(**walked) if walked else ""
+    rows = [
+        _cam_row(run, train, truth),
+        _mask_row("cam_crf", "CAM + CRF", train, run.cam_crf, truth, note=crf_note),
+        _seed_row(run, train, truth),
+        _mask_row("walk", "walk", train, run.walks, truth, note=walk_note),
+        _mask_row("walk_crf", "walk + CRF", train, run.masks, truth),
+        _mask_row("segmenter_train", "segmenter, train", train, run.predictions, truth),
+        _mask_row("segmenter_val", "segmenter, val", val, run.predictions, truth),
+    ]
+    return ScoreTable(data.class_names, tuple(row for row in rows if row is not None))
+
+
+def score_rounds(run: RunFolder, data: TagDataset) -> RoundTable:
+    """Score every finished EM round.
+
+    Args:
+        run: the run folder.
+        data: images; ground-truth masks are used where there are any, and only for this.
+
+    Returns:
+        One row per round; none without rounds. Without truth only agreement, coverage, energies and seconds are known.
+
+    Raises:
+        ValueError: if a mask of a finished round has been deleted, or true masks do not fit the images.
+    """
+    truth = _Truths(data)
+    rounds = [Round(run, number) for number in range(1, finished_rounds(run) + 1)]
+    return RoundTable(tuple(_score_round(this, data, truth) for this in rounds))
+
+
+def _score_round(this: Round, data: TagDataset, truth: _Truths) -> RoundScore:
+    this.check_whole(masks_only=True)
+    known = {*data.names, *data.val_names}
+    train = [name for name in this.run.names() if name in known]
+    val = [name for name in this.run.names("val") if name in known and truth.has(name)]
+    classes = truth.classes
+    totals = {key: Confusion.empty(classes) for key in ("unary", "refined", "taught", "mined", "val", "refined_val")}
+    taught = this.taught
+    agreeing = covered = pixels = 0
+    for name in track(train, f"scoring round {this.number}"):
+        unary, refined, mined = this.unary[name], this.masks[name].labels, this.mined[name].labels
+        sure = mined != IGNORE
+        covered += int(sure.sum())
+        pixels += sure.numel()
+        agreeing += int((sure & (unary == mined) & (refined == mined)).sum())
+        if truth.has(name):
+            true = truth[name]
+            totals["unary"] += Confusion.of(true, unary, classes)
+            totals["refined"] += Confusion.of(true, refined, classes)
+            totals["taught"] += Confusion.of(true, taught[name].labels, classes)
+            totals["mined"] += Confusion.of(true, mined, classes, decided_only=True)
+    for name in track(val, f"scoring round {this.number}, held-out"):
+        totals["val"] += Confusion.of(truth[name], this.unary[name], classes)
+        totals["refined_val"] += Confusion.of(truth[name], this.masks[name].labels, classes)
+    summaries = this.summaries()
+    energy = summaries[REFINE]["energy"]
+    return RoundScore(
+        number=this.number,
+        unary_train=totals["unary"].mean_iou(),
+        refined_train=totals["refined"].mean_iou(),
+        taught_train=totals["taught"].mean_iou(),
+        unary_val=totals["val"].mean_iou(),
+        refined_val=totals["refined_val"].mean_iou(),
+        coverage=covered / max(1, pixels),
+        precision=float(totals["mined"].precision().nanmean()),
+        unary_precision=float(totals["unary"].precision().nanmean()),
+        agreement=agreeing / covered if covered else math.nan,
+        energy=float(energy["unary"]),
+        energy_mined=float(energy["mined"]),
+        energy_refined=float(energy["refined"]),
+        seconds=sum(float(summary["seconds"]) for summary in summaries.values()),
+    )
+
+
+class _Truths:
+    """Ground truth by name, checked for existence without keeping it."""
+
+    def __init__(self, data: TagDataset) -> None:
+        self._data = data
+        self.classes = len(data.class_names)
+        self._there: dict[str, bool] = {}
+
+    def has(self, name: str) -> bool:
+        if name not in self._there:
+            self._there[name] = self._data.mask(name) is not None
+        return self._there[name]
+
+    def __getitem__(self, name: str) -> Tensor:
+        mask = self._data.mask(name)
+        if mask is None:
+            raise KeyError(name)
+        return mask
+
+
+def _mask_row(
+    key: str,
+    title: str,
+    names: Sequence[str],
+    masks: Mapping[str, Tensor | PseudoMask],
+    truth: _Truths,
+    *,
+    note: str = "",
+) -> ScoreRow | None:
+    """None if a mask is not there."""
+    if not names or any(name not in masks for name in names):
+        return None
+    total = Confusion.empty(truth.classes)
+    for name in track(names, f"scoring {title}"):
+        made = masks[name]
+        total += Confusion.of(truth[name], made.labels if isinstance(made, PseudoMask) else made, truth.classes)
+    return ScoreRow(key, title, total, note)
+
+
+def _cam_row(run: RunFolder, names: Sequence[str], truth: _Truths) -> ScoreRow | None:
+    if not names or any(name not in run.cams for name in names):
+        return None
+    sweep = ThresholdSweep(truth.classes, torch.cat([torch.arange(0, 0.1, 0.01), torch.arange(0.1, 1.001, 0.02)]))
+    for name in track(names, "scoring CAM"):
+        cams = run.cams[name]
+        mask = truth[name]
+        size = (int(mask.shape[0]), int(mask.shape[1]))
+        scores = cams.scores.new_zeros((0, *size))
+        if len(cams.class_ids):
+            scores = F.interpolate(cams.scores[None], size, mode="bilinear", align_corners=False)[0]
+        sweep.add(mask, scores, cams.class_ids)
+    constant, confusion = sweep.best()
+    return ScoreRow("cam", "CAM", confusion, f"best constant background {constant:.2f}")
+
+
+def _seed_row(run: RunFolder, names: Sequence[str], truth: _Truths) -> ScoreRow | None:
+    if not names or any(name not in run.seeds for name in names):
+        return None
+    total = Confusion.empty(truth.classes)
+    for name in track(names, "scoring seeds"):
+        total += Confusion.of(truth[name], run.seeds[name].labels, truth.classes, decided_only=True)
+    covered = decided_share(run.seeds[name].labels for name in names)
+    chosen = run.chosen("03_seed")
+    note = "alpha {alpha_object:g} / {alpha_background:g}".format(**chosen) if chosen else ""
+    return ScoreRow("seeds", "seeds", total, note, coverage=covered)

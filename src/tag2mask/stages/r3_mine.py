@@ -1,0 +1,300 @@
+"""IAL: unary masks -> confident regions, by a region classifier on superpixels (Wang et al., IJCV 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+
+from tag2mask.checks import check_choice, check_number
+from tag2mask.learning.batches import epoch_batches
+from tag2mask.learning.fit import Runtime, Schedule, fit
+from tag2mask.learning.views import check_views, crop_side, fused_on, whole_view
+from tag2mask.nets.backbones import to_channels_last
+from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
+from tag2mask.ops.mining import allowed_labels, confident_regions, mask_logits, region_labels_to_pixels, region_samples
+from tag2mask.ops.superpixels import join_regions
+from tag2mask.ops.windows import limit_long_side
+from tag2mask.parallel import Turns, map_images
+from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
+from tag2mask.runs.artefacts import write_labels, write_region_scores
+from tag2mask.runs.image_numbers import Tally
+from tag2mask.runs.round import ESTIMATE, MINE, Round
+from tag2mask.runs.settings import weights_file
+from tag2mask.stages.r0_superpixels import SUPERPIXELS, regions_of
+from tag2mask.stages.r3_views import RegionBatch, RegionViews, collate_regions
+from tag2mask.stages.r5_sharpen import sharpened_labels, soft_labels
+from tag2mask.weights.starting import starting_backbone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+    from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.ops.crf import CrfSettings
+    from tag2mask.records import Regions, TaggedImage
+    from tag2mask.runs.run_folder import RunFolder
+    from tag2mask.runs.stage_folder import StageFolder
+
+
+@dataclass(frozen=True)
+class MineSettings(Schedule):
+    """How confident regions are found; the paper publishes the share and the kind of classifier only.
+
+    Args:
+        backbone: any timm name.
+        start_from: weights to begin with: ``imagenet``, or those of the ``classifier``.
+        weights: a file with what ``imagenet`` stands for; without it, timm\'s weights.
+        output_stride: of the backbone.
+        share: a superpixel of which at least this share of the pixels has one label is a sample of it (paper: 0.8).
+        threshold: a sample is kept if the classifier gives its label at least this probability.
+        hidden: width of the two fully connected layers.
+        dropout: after each of them.
+        long_side: smallest and largest long side of a training view in pixels.
+        crop: side of a training view in pixels.
+        jitter: brightness, contrast, saturation, hue.
+        max_side: images with a longer side are shrunk to it when regions are judged; 0 means never.
+        context: the classifier sees the surroundings of a region too, on the backbone's last level.
+        sharpen: samples are taken from alpha_u after a dense CRF, whose edges are those of the image (not published).
+        averaged: samples are taken from the mean of alpha_u over the rounds so far, and regions are judged by the mean
+            of the classifiers' scores since the second round, instead of by those of this round alone (not published).
+        enabled: without mining, every pixel of the unary output is taken as confident (for comparison).
+    """
+
+    epochs: int = 4
+    batch_size: int = 8
+    rate: float = 0.005
+    new_factor: float = 10.0
+    backbone: str = "resnet50"
+    start_from: Literal["classifier", "imagenet"] = "imagenet"
+    weights: str = weights_file()
+    output_stride: int = 16
+    share: float = 0.8
+    threshold: float = 0.7
+    hidden: int = 1024
+    dropout: float = 0.5
+    long_side: tuple[int, int] = (320, 640)
+    crop: int = 448
+    jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
+    max_side: int = 1024
+    context: bool = True
+    sharpen: bool = True
+    averaged: bool = True
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("MineSettings.start_from", self.start_from, ("classifier", "imagenet"))
+        # At a half or less two labels could hold the same region.
+        check_number("MineSettings.share", self.share, 0.5, above=True)
+        check_number("MineSettings.threshold", self.threshold, 0.0)
+        for name in ("share", "threshold"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"MineSettings.{name}: expected at most 1, got {getattr(self, name)!r}.")
+        for name, low in (("output_stride", 1), ("hidden", 1), ("max_side", 0)):
+            check_number(f"MineSettings.{name}", getattr(self, name), low)
+        check_number("MineSettings.dropout", self.dropout, 0, 1)
+        check_views(self)
+
+    @classmethod
+    def quick(cls, image_side: int = 320, images: int = 400) -> MineSettings:
+        """A small net that starts from the classifier's weights, on a CPU.
+
+        Args:
+            image_side: typical long side of the images in pixels.
+            images: how many there are; small sets get more epochs.
+        """
+        return cls(
+            epochs=max(2, min(6, round(1000 / max(1, images)))),
+            rate=5e-4,
+            optimizer="adamw",
+            weight_decay=0.05,
+            new_factor=4.0,
+            backbone="resnet18",
+            start_from="classifier",
+            hidden=256,
+            long_side=(round(image_side * 0.8), round(image_side * 1.2)),
+            crop=crop_side(image_side),
+            max_side=image_side,
+            context=False,
+        )
+
+
+def region_loss(logits: Tensor, labels: Tensor, allowed: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy of the samples: the mean over background and the mean over objects, half each.
+
+    Nine of ten samples are background; counted alike, the classifier would call everything that.
+
+    Args:
+        logits: (R, 1 + C).
+        labels: (R,) int64: 0, 1..C, IGNORE.
+        allowed: (R, 1 + C) bool; the label of a sample is among them.
+    """
+    channels = channels_from_labels(labels)
+    losses = F.cross_entropy(mask_logits(logits.float(), allowed), channels, ignore_index=-1, reduction="none")
+    terms = {}
+    for name, chosen in (("background", channels == BACKGROUND), ("object", channels > BACKGROUND)):
+        terms[name] = losses[chosen].sum() / chosen.sum().clamp(min=1) / 2
+    return terms
+
+
+def mine_regions(data: TagDataset, this: Round, settings: MineSettings, *, crf: CrfSettings, runtime: Runtime) -> None:
+    """Mark the confident pixels of every training image: ``mined/NAME.png``; or find it done.
+
+    Args:
+        data: images and tags.
+        this: the round, with the unary network's masks; its run has the superpixels.
+        settings: how.
+        crf: kernels of the dense CRF, if samples are sharpened.
+        runtime: where.
+
+    Raises:
+        ValueError: if no superpixel of any image is a sample.
+    """
+    title = f"{this.folder}/{MINE}"
+    after = [SUPERPIXELS, f"{this.folder}/{ESTIMATE}"]
+    if settings.start_from == "classifier":
+        after.append(this.of_start("01_classify"))
+    stage = this.run.open_stage(title, (settings, crf) if settings.sharpen else settings, after=after)
+    if stage.finished:
+        return
+    if not settings.enabled:
+        for name in data.names:
+            write_labels(stage.file(f"mined/{name}", ".png"), this.unary[name], len(data.class_names))
+        stage.finish("no mining: every pixel is taken", items=len(data.names))
+        return
+    samples = _samples(data, this, settings, crf)
+    net = _train(data, this, samples, settings, stage=stage, runtime=runtime)
+    tally = _judge(data, this, samples, net, settings, stage=stage, runtime=runtime)
+    counts = tally.sums(data.names)
+    kept, dropped, unknown = (100 * counts[key] / sum(counts.values()) for key in ("kept", "dropped", "unknown"))
+    stage.finish(
+        f"{kept:.0f} % of the regions kept, {dropped:.0f} % dropped, {unknown:.0f} % unknown",
+        items=len(data.names),
+        curves=stage.notes()["curves"],
+    )
+
+
+def _samples(data: TagDataset, this: Round, settings: MineSettings, crf: CrfSettings) -> dict[str, Tensor]:
+    """The sample labels of every image's regions."""
+    title = f"{this.folder}/{MINE}"
+
+    def work(name: str) -> Tensor:
+        softs = this.mean_soft if settings.averaged else this.soft
+        if settings.sharpen:
+            labels = sharpened_labels(data[name], softs[name], settings.max_side, crf)
+        else:
+            labels = soft_labels(softs[name]) if settings.averaged else this.unary[name]
+        return region_samples(labels, regions_of(this.run, name), 1 + len(data.class_names), settings.share)
+
+    samples = dict(zip(data.names, map_images(work, data.names, f"{title} samples"), strict=True))
+    if all(bool((labels == IGNORE).all()) for labels in samples.values()):
+        raise ValueError(
+            f"{title}: no superpixel has one label on {settings.share:.0%} of its pixels. "
+            "Take more and smaller superpixels (superpixels.count), or a smaller mine.share."
+        )
+    return samples
+
+
+def _train(
+    data: TagDataset,
+    this: Round,
+    samples: Mapping[str, Tensor],
+    settings: MineSettings,
+    *,
+    stage: StageFolder,
+    runtime: Runtime,
+) -> RegionNet:
+    """The region classifier of the round, trained now or before the stage was stopped."""
+    title, classes = f"{this.folder}/{MINE}", len(data.class_names)
+    if "curves" in stage.notes():
+        net = _build(settings, classes, None, runtime, title)
+        net.load_state_dict(stage.load_weights())
+        return net
+    net = _build(settings, classes, this.start, runtime, title)
+    views = RegionViews(data, samples, this, settings, backbone=net.backbone, runtime=runtime)
+    batches, steps = epoch_batches(views, collate_regions, settings, runtime, title)
+
+    def loss(model: nn.Module, batch: RegionBatch) -> dict[str, Tensor]:
+        pixels = batch.pixels.to(runtime.device, memory_format=torch.channels_last)
+        logits = model(pixels, batch.ids.to(runtime.device), len(batch.labels))
+        return region_loss(logits, batch.labels.to(runtime.device), batch.allowed.to(runtime.device))
+
+    fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=stage)
+    stage.save_weights(net.state_dict())
+    stage.note(curves=fitted.history)
+    return net
+
+
+def _build(settings: MineSettings, classes: int, start: RunFolder | None, runtime: Runtime, title: str) -> RegionNet:
+    """The region classifier with the weights that its training starts from; random ones without a run."""
+    with runtime.seeded(title, "weights"):
+        backbone = starting_backbone(
+            settings, start, title, until_stride=0 if settings.context else FINE_STRIDE, weights=settings.weights
+        )
+        net = RegionNet(backbone, classes, settings.hidden, settings.dropout)
+    to_channels_last(net)
+    return net
+
+
+def _judge(
+    data: TagDataset,
+    this: Round,
+    samples: Mapping[str, Tensor],
+    net: RegionNet,
+    settings: MineSettings,
+    *,
+    stage: StageFolder,
+    runtime: Runtime,
+) -> Tally:
+    """Write the labels of the regions that are kept; how many regions of each image are kept, dropped and unknown."""
+    tally = Tally(stage)
+    turns, looking = Turns(runtime.device, settings.max_side), fused_on(net, runtime)
+
+    def work(name: str) -> None:
+        image, regions = data[name], regions_of(this.run, name)
+        with turns.take(), runtime.inference(looking):
+            probabilities = region_probabilities(image, regions, looking, settings, runtime)
+        if settings.averaged:
+            probabilities = _averaged(probabilities, this, name)
+            write_region_scores(stage.file(f"scores/{name}", ".npz"), probabilities)
+        mined = confident_regions(samples[name], probabilities, settings.threshold)
+        labels = region_labels_to_pixels(mined.labels, regions)
+        write_labels(stage.file(f"mined/{name}", ".png"), labels, len(data.class_names))
+        groups = {"kept": mined.kept, "dropped": mined.dropped, "unknown": mined.unknown}
+        tally.add(name, {group: int(chosen.sum()) for group, chosen in groups.items()})
+
+    map_images(work, tally.missing("mined", ".png", data.names, data.names), f"{this.folder}/{MINE} judge")
+    return tally
+
+
+def _averaged(probabilities: Tensor, this: Round, name: str) -> Tensor:
+    """The mean of an image's scores over the rounds since the second; the first learned from seeds, which are fewer."""
+    if this.number <= 2:
+        return probabilities
+    before = Round(this.run, this.number - 1, this.start).region_scores[name]
+    return (before + (probabilities - before) / (this.number - 1)).clamp(0, 1)
+
+
+def region_probabilities(
+    image: TaggedImage, regions: Regions, net: RegionNet, settings: MineSettings, runtime: Runtime
+) -> Tensor:
+    """(R, 1 + C): what each region of an image is, among its tags; call inside ``runtime.inference(net)``.
+
+    Args:
+        image: with its tags.
+        regions: its superpixels.
+        net: trained.
+        settings: how it was trained.
+        runtime: where.
+    """
+    size = limit_long_side(image.size, settings.max_side)
+    both = whole_view(image.pixels, size, net.backbone, runtime, mirrored=True)
+    ids, count = join_regions([regions.ids, regions.ids.flip(-1)], [regions.count] * 2)
+    logits = net(both, ids.to(runtime.device), count).float().cpu()
+    allowed = mask_logits(logits, allowed_labels(image.tags))
+    upright, mirrored = allowed.softmax(dim=1).chunk(2)
+    return (upright + mirrored) / 2

@@ -1,0 +1,89 @@
+"""IAL: views of images with their superpixels, on which the region classifier trains (Wang et al., IJCV 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.data import Dataset
+
+from tag2mask.checks import check_shape
+from tag2mask.learning.views import random_view
+from tag2mask.ops.mining import allowed_labels
+from tag2mask.ops.superpixels import join_regions, region_sizes
+from tag2mask.ops.windows import cut_window
+from tag2mask.records import IGNORE
+from tag2mask.runs.round import MINE
+from tag2mask.stages.r0_superpixels import kept_regions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.learning.fit import Runtime
+    from tag2mask.nets.backbones import Backbone
+    from tag2mask.runs.round import Round
+    from tag2mask.stages.r3_mine import MineSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionBatch:
+    """What the region classifier trains on.
+
+    Args:
+        pixels: (B, 3, H, W) float32, normalised.
+        ids: (B, H, W) int64, numbered through the batch; -1 outside of the images.
+        labels: (R,) int64: the sample's label, IGNORE for regions that are no sample or not in view.
+        allowed: (R, 1 + C) bool: the background and the tags of the region's image.
+    """
+
+    pixels: Tensor
+    ids: Tensor
+    labels: Tensor
+    allowed: Tensor
+
+    def __post_init__(self) -> None:
+        known = check_shape("pixels", self.pixels, "B 3 H W")
+        check_shape("ids", self.ids, "B H W", **known)
+        check_shape("allowed", self.allowed, "R channels", **check_shape("labels", self.labels, "R"))
+
+
+class RegionViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor]"]):
+    """Random views of images with their superpixels and samples, looked up by (epoch, index)."""
+
+    def __init__(
+        self,
+        data: TagDataset,
+        samples: Mapping[str, Tensor],
+        this: Round,
+        settings: MineSettings,
+        *,
+        backbone: Backbone,
+        runtime: Runtime,
+    ) -> None:
+        self.data, self.samples, self.this, self.settings = data, samples, this, settings
+        self.regions = kept_regions(this.run)
+        self.backbone, self.runtime = backbone, runtime
+
+    def __len__(self) -> int:
+        return len(self.data.names)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        epoch, index = place
+        image = self.data[self.data.names[index]]
+        regions = self.regions[image.name]
+        window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.this.folder, MINE)
+        ids = cut_window(regions.ids[None].int(), window, fill=-1, nearest=True, size=image.size)[0].long()
+        seen = region_sizes(ids, regions.count) > 0
+        labels = torch.where(seen, self.samples[image.name], IGNORE)
+        return pixels, ids, labels, allowed_labels(image.tags).expand(regions.count, -1)
+
+
+def collate_regions(items: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> RegionBatch:
+    """Stack views into a batch, their regions numbered through."""
+    pixels, ids, labels, allowed = zip(*items, strict=True)
+    joined, _ = join_regions(list(ids), [len(one) for one in labels])
+    return RegionBatch(torch.stack(pixels), joined, torch.cat(labels), torch.cat(allowed))

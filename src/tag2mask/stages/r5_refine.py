@@ -1,0 +1,260 @@
+"""IAL, E-step: unary network -> alpha_u -> pairwise network -> alpha_p, tags applied (Wang et al., IJCV 2020)."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from tag2mask.learning.views import fused_on, whole_view
+from tag2mask.nets.spn import resize_maps
+from tag2mask.ops.energy import smoothness_energy
+from tag2mask.ops.mining import allowed_labels
+from tag2mask.ops.superpixels import resize_regions
+from tag2mask.ops.windows import limit_long_side, size_of
+from tag2mask.parallel import Turns, map_images
+from tag2mask.records import SoftMask
+from tag2mask.runs.artefacts import write_labels, write_soft_mask, write_unit
+from tag2mask.runs.image_numbers import Tally
+from tag2mask.runs.round import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY
+from tag2mask.stages.r5_sharpen import sharpen_masks
+from tag2mask.stages.s6_segment import image_probabilities, mask_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tag2mask.auto.judge import MaskJudge
+    from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.learning.fit import Runtime
+    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.nets.spn import PairwiseNetwork
+    from tag2mask.ops.crf import CrfSettings
+    from tag2mask.records import TaggedImage
+    from tag2mask.runs.round import Round
+    from tag2mask.runs.stage_folder import StageFolder
+    from tag2mask.stages.r4_pairwise import PairwiseSettings
+    from tag2mask.stages.s6_segment import SegmentSettings
+
+
+@dataclass(frozen=True)
+class EstimateSettings:
+    """What the estimates of a round depend on besides the networks.
+
+    Args:
+        max_side: images with a longer side are shrunk to it.
+        stride: image pixels per cell of the kept probabilities.
+        refined: whether there is a pairwise network.
+        averaged: whether masks are sharpened from the mean of alpha_p over the rounds so far.
+    """
+
+    max_side: int
+    stride: int
+    refined: bool = True
+    averaged: bool = False
+
+
+def estimate_unary(
+    data: TagDataset, net: Segmenter, this: Round, settings: SegmentSettings, *, stride: int, runtime: Runtime
+) -> None:
+    """alpha_u of every training image, its tags applied, and the plain masks of held-out ones; or find it done.
+
+    Args:
+        data: images and tags.
+        net: the unary network of the round.
+        this: the round; ``soft/`` and ``masks/`` go there.
+        settings: how the net was trained.
+        stride: image pixels per cell of the kept probabilities.
+        runtime: where.
+    """
+    title = f"{this.folder}/{ESTIMATE}"
+    stage = this.run.open_stage(title, EstimateSettings(settings.max_side, stride), (f"{this.folder}/{UNARY}",))
+    if stage.finished:
+        return
+    classes = len(data.class_names)
+    names = [f"masks/{name}" for name in (*data.names, *data.val_names)]
+    train = set(data.names)
+    turns, looking = Turns(runtime.device, settings.max_side), fused_on(net, runtime)
+
+    def work(path: str) -> None:
+        image = data[path.removeprefix("masks/")]
+        with turns.take(), runtime.inference(looking):
+            probabilities = image_probabilities(image.pixels, looking, settings, runtime)
+        if image.name in train:
+            soft = soft_mask(image, probabilities, stride)
+            write_soft_mask(stage.file(f"soft/{image.name}", ".npz"), soft)
+            probabilities = with_tags(probabilities, image.tags)
+        mask = mask_of(image.name, probabilities, image.size)
+        # Last, because this file says that the image is done.
+        write_labels(stage.file(path, ".png"), mask.labels, classes)
+
+    map_images(work, stage.missing(names, ".png"), title)
+    stage.finish(f"alpha_u of {len(names)} images", items=len(names))
+
+
+def refine_masks(
+    data: TagDataset,
+    this: Round,
+    unary: Segmenter,
+    pairwise: PairwiseNetwork | None,
+    *,
+    settings: SegmentSettings,
+    how: PairwiseSettings,
+    crf: CrfSettings | None,
+    judge: MaskJudge | None,
+    averaged: bool,
+    runtime: Runtime,
+) -> None:
+    """alpha_p = G alpha_u: the masks of the next round, and the energies; or find it done.
+
+    Args:
+        data: images and tags.
+        this: the round, with alpha_u and the mined labels; ``soft/``, ``masks/``, ``confidence/`` and
+            ``sharpened/`` go there.
+        unary: for alpha_u of the held-out images.
+        pairwise: gives G; None: alpha_p is alpha_u.
+        settings: how the unary network was trained.
+        how: the pairwise network.
+        crf: kernels of the dense CRF that sharpens the masks of training images; None: they are not sharpened.
+        judge: weighs background against objects in every image that is sharpened; None: as the networks do.
+        averaged: the mean of alpha_p over the rounds so far is sharpened, instead of that of this round alone.
+        runtime: where.
+    """
+    title = f"{this.folder}/{REFINE}"
+    after = tuple(f"{this.folder}/{name}" for name in (ESTIMATE, MINE, PAIRWISE))
+    if judge is not None:
+        after += (this.of_start("01_classify"),)
+    estimate = EstimateSettings(how.max_side, how.stride, pairwise is not None, averaged and crf is not None)
+    stage = this.run.open_stage(title, estimate if crf is None else (estimate, crf), after)
+    if stage.finished:
+        return
+    names, train = (*data.names, *data.val_names), set(data.names)
+    tally, turns = Tally(stage), Turns(runtime.device, how.max_side)
+    unary = fused_on(unary, runtime)
+    pairwise = None if pairwise is None else fused_on(pairwise, runtime)
+
+    def work(name: str) -> None:
+        image = data[name]
+        with turns.take(), runtime.inference(unary), nullcontext() if pairwise is None else runtime.inference(pairwise):
+            if name in train:
+                refined = _refine_training(image, this, pairwise, how, stage=stage, tally=tally, runtime=runtime)
+            if name not in train or pairwise is None:
+                # Of training images alpha_u is kept at cells; where nothing refines it, the mask is the unary one.
+                alpha = image_probabilities(image.pixels, unary, settings, runtime)
+                [refined] = apply_pairwise(image.pixels, alpha, pairwise, how, runtime)
+        mask = mask_of(name, with_tags(refined, image.tags) if name in train else refined, image.size)
+        write_unit(stage.file(f"confidence/{name}", ".png"), mask.confidence)
+        # Last, because this file says that the image is done.
+        write_labels(stage.file(f"masks/{name}", ".png"), mask.labels, len(data.class_names))
+
+    map_images(work, tally.missing("masks", ".png", names, counted=data.names), title)
+    softs = this.mean_refined_soft if averaged else this.refined_soft
+    odds = {} if crf is None else sharpen_masks(data, softs, stage, max_side=how.max_side, crf=crf, judge=judge)
+    energy = {key: total / len(data.names) for key, total in tally.sums(data.names).items()}
+    unrefined, mined, refined_to = (f"{1e6 * energy[key]:.1f}" for key in ("unary", "mined", "refined"))
+    stage.finish(
+        f"masks of {len(names)} images, energy in millionths {unrefined} -> {refined_to}, with mined labels {mined}",
+        items=len(names),
+        energy=energy,
+        sharpened=crf is not None,
+        odds=odds,
+    )
+
+
+def _refine_training(
+    image: TaggedImage,
+    this: Round,
+    pairwise: PairwiseNetwork | None,
+    how: PairwiseSettings,
+    *,
+    stage: StageFolder,
+    tally: Tally,
+    runtime: Runtime,
+) -> Tensor:
+    """alpha_p of a training image, (1 + C, h, w) at the network's cells; its soft mask and its energies are kept."""
+    alpha = this.soft[image.name].spread(len(image.tags))
+    refined, again = apply_pairwise(image.pixels, alpha, pairwise, how, runtime, times=2)
+    tally.add(image.name, _energies(alpha, refined, again, this.mined[image.name].labels))
+    write_soft_mask(stage.file(f"soft/{image.name}", ".npz"), soft_mask(image, refined, 1))
+    return refined
+
+
+def apply_pairwise(
+    pixels: Tensor,
+    alpha: Tensor,
+    net: PairwiseNetwork | None,
+    settings: PairwiseSettings,
+    runtime: Runtime,
+    *,
+    times: int = 1,
+) -> list[Tensor]:
+    """G alpha of one image, then G G alpha and so on; call inside ``runtime.inference(net)``.
+
+    Args:
+        pixels: (3, H, W) uint8.
+        alpha: (1 + C, h, w) probabilities of any size.
+        net: gives G; None: G is the identity.
+        settings: of the pairwise network.
+        runtime: where.
+        times: how often G is applied.
+
+    Returns:
+        One (1 + C, h', w') float32 for each time, at the network's cells; without a network all are alpha.
+    """
+    if net is None:
+        return [alpha] * times
+    size = limit_long_side(size_of(pixels), settings.max_side)
+    guidance = net.guide(whole_view(pixels, size, net.backbone, runtime))
+    maps, found = alpha[None].to(runtime.device), []
+    for _ in range(times):
+        maps = net.refine(guidance, maps)
+        found.append(maps[0].float().cpu())
+    return found
+
+
+def with_tags(probabilities: Tensor, tags: Tensor) -> Tensor:
+    """Keep the background and the classes among an image's tags; what is left sums to 1 again.
+
+    Args:
+        probabilities: (1 + C, h, w).
+        tags: (C,) bool.
+
+    Example:
+        >>> with_tags(torch.tensor([0.2, 0.5, 0.3]).view(3, 1, 1), torch.tensor([False, True])).flatten().tolist()
+        [0.4000000059604645, 0.0, 0.6000000238418579]
+    """
+    kept = probabilities * allowed_labels(tags).view(-1, 1, 1)
+    total = kept.sum(dim=0, keepdim=True)
+    # Where nothing at all is left of the probability, the pixel is background.
+    kept[0] += total[0] <= 0
+    return kept / kept.sum(dim=0, keepdim=True)
+
+
+def soft_mask(image: TaggedImage, probabilities: Tensor, stride: int) -> SoftMask:
+    """Probabilities of an image's tags, averaged over cells.
+
+    Args:
+        image: with its tags.
+        probabilities: (1 + C, h, w).
+        stride: pixels of `probabilities` per cell; 1 keeps them as they are.
+    """
+    cells = math.ceil(probabilities.shape[-2] / stride), math.ceil(probabilities.shape[-1] / stride)
+    pooled = F.interpolate(with_tags(probabilities, image.tags)[None], cells, mode="area")[0]
+    channels = torch.cat([image.class_ids.new_zeros(1), image.class_ids + 1])
+    return SoftMask(image.name, image.class_ids, pooled[channels].clamp(0, 1), image.size)
+
+
+def _energies(alpha: Tensor, refined: Tensor, again: Tensor, mined: Tensor) -> dict[str, float]:
+    """Of one image: J of alpha_u, Y^T L alpha_u with the mined labels Y, and J of alpha_p."""
+    size = size_of(refined)
+    # L alpha = alpha - G alpha needs both of the same alpha.
+    alpha = resize_maps(alpha[None], size)[0]
+    target = resize_regions(mined, size)
+    return {
+        "unary": float(smoothness_energy(alpha[None], refined[None])),
+        "mined": float(smoothness_energy(alpha[None], refined[None], target[None])),
+        "refined": float(smoothness_energy(refined[None], again[None])),
+    }

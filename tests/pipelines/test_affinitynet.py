@@ -1,0 +1,422 @@
+"""From tags to masks, end to end on tiny scenes: everything is there, nothing is done twice, no kill is noticed."""
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tag2mask
+from tag2mask.datasets.folder import open_folder
+from tag2mask.pipelines.affinitynet import AffinityNetSettings, change_settings, run_affinitynet
+from tag2mask.pipelines.predict import _image_files, predict_files
+from tag2mask.records import labels_from_class_ids
+from tag2mask.runs.run_folder import STAGES
+from tag2mask.stages import s1_classify, s4_affinity, s6_segment
+from tiny import (
+    FIRST_STAGES,
+    ROWS,
+    Slashed,
+    StoppedError,
+    files_of,
+    stopped_while_writing,
+    times_of,
+    tiny_folder,
+    tiny_run,
+    tiny_runtime,
+    tiny_settings,
+)
+
+
+def stage_times(run):
+    return {name: times_of(run.path / name) for name in STAGES}
+
+
+def test_every_artefact_is_there(scenes, finished):
+    assert sorted(finished.stage_summaries()) == sorted(STAGES)
+    for artefacts in (finished.cams, finished.seeds, finished.seed_scores, finished.cam_crf, finished.walks):
+        assert list(artefacts) == list(scenes.names)
+        assert all(name in artefacts for name in scenes.names)
+    assert all(name in finished.masks and name in finished.boundaries for name in scenes.names)
+    assert all(name in finished.predictions for name in (*scenes.names, *scenes.val_names))
+    assert {path.suffix for path in finished.path.rglob("*") if path.is_file()} <= {
+        ".json", ".npz", ".png", ".safetensors", "",
+        *{path.suffix for path in finished.path.rglob("events.out.*")},
+    }  # fmt: skip
+    assert not list(finished.path.rglob("*.part"))
+
+
+def test_the_record_says_what_the_run_was_made_with(scenes, finished):
+    record = finished.record()
+    assert tuple(record["class_names"]) == scenes.class_names
+    assert tuple(record["names"]) == scenes.names
+    assert record["settings"]["seed"]["alpha_object"] == tiny_settings().seed.alpha_object
+    assert record["settings"].keys() == {"classify", "localize", "seed", "affinity", "walk", "segment", "crf"}
+    assert record["digest"] == scenes.digest()
+    assert torch.__version__.startswith(record["versions"]["torch"])
+    assert (record["seed"], record["precision"], record["device"], record["skipped"]) == (0, "32", "cpu", {})
+
+
+def test_masks_hold_only_tags_and_images_without_tags_are_background(scenes, finished):
+    assert not bool(scenes.tags(scenes.names[1]).any())
+    for name in scenes.names:
+        allowed = labels_from_class_ids(scenes.tags(name).nonzero().flatten()).tolist()
+        assert set(finished.masks[name].labels.unique().tolist()) <= {0, *allowed}
+    assert finished.masks[scenes.names[1]].labels.unique().tolist() == [0]
+
+
+def test_a_second_run_does_nothing(scenes, copied, caplog):
+    before = stage_times(copied)
+    caplog.set_level(logging.INFO)
+    tiny_run(scenes, copied.path)
+    assert stage_times(copied) == before
+    assert caplog.text.count("finished before, nothing to do") == 6
+
+
+def test_another_seed_alpha_runs_again_what_depends_on_it_and_says_so(scenes, copied, caplog):
+    before = stage_times(copied)
+    settings = tiny_settings(seed=replace(tiny_settings().seed, alpha_object=2.0))
+    tiny_run(scenes, copied.path, settings)
+    after = stage_times(copied)
+    for name in STAGES:
+        assert (after[name] == before[name]) == (name in FIRST_STAGES)
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "03_seed: settings changed: alpha_object 4.0 -> 2.0; running it again",
+        "04_affinity: it depends on 03_seed, which ran again; running it again",
+        "05_walk: it depends on 04_affinity, which ran again; running it again",
+        "06_segment: it depends on 05_walk, which ran again; running it again",
+    ]
+    assert copied.record()["settings"]["seed"]["alpha_object"] == 2.0
+
+
+def test_other_walk_settings_leave_the_networks_alone(scenes, copied):
+    before = stage_times(copied)
+    tiny_run(scenes, copied.path, tiny_settings(walk=replace(tiny_settings().walk, steps=4)))
+    after = stage_times(copied)
+    assert [name for name in STAGES if after[name] != before[name]] == ["05_walk", "06_segment"]
+
+
+def test_another_tag_runs_everything_again(scenes, copied, tmp_path):
+    folder = tiny_folder(tmp_path / "photos", seed=3)
+    table = folder / "tags.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], lines[1].split(",")[0] + ",stripehead", *lines[2:]]) + "\n")
+    before = stage_times(copied)
+    tiny_run(open_folder(folder), copied.path)
+    after = stage_times(copied)
+    assert all(after[name] != before[name] for name in STAGES)
+
+
+@pytest.mark.slow
+def test_two_runs_are_equal_to_the_bit_and_another_seed_is_not(scenes, finished, tmp_path):
+    again = tiny_run(scenes, tmp_path / "again")
+    assert files_of(again.path) == files_of(finished.path)
+    other = run_affinitynet(scenes, tmp_path / "other", tiny_settings(), runtime=tiny_runtime(seed=1))
+    assert files_of(other.path / "01_classify") != files_of(finished.path / "01_classify")
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_in_every_stage_ends_with_the_same_files(scenes, finished, tmp_path, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise StoppedError
+
+    out = tmp_path / "run"
+    for module, loss, parts in (
+        (s1_classify, "tag_loss", ("01_classify/weights", "02_localize/maps", "03_seed/seeds", "03_seed/scores")),
+        (s4_affinity, "pair_loss", ("04_affinity/weights", "05_walk/walk", "05_walk/masks")),
+        (s6_segment, "label_loss", ("06_segment/weights", "06_segment/masks")),
+    ):
+        monkeypatch.setattr(module, loss, fail)
+        with pytest.raises(StoppedError):
+            tiny_run(scenes, out)
+        monkeypatch.undo()
+        for part in parts:
+            with pytest.raises(StoppedError), stopped_while_writing(part, 1 if "weights" in part else 3):
+                tiny_run(scenes, out)
+            assert not list(out.rglob("*.part")), "an error leaves no half file"
+    tiny_run(scenes, out)
+    assert files_of(out) == files_of(finished.path)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_with_the_same_files(scenes, scenes_folder, finished, tmp_path):
+    out = tmp_path / "run"
+    for part, count in (
+        ("01_classify/weights", 1),
+        ("03_seed/scores", 4),
+        ("05_walk/masks", 3),
+        ("06_segment/masks", 5),
+    ):
+        child = subprocess.run(
+            [
+                sys.executable,
+                str(Path(__file__).parents[1] / "tiny.py"),
+                str(scenes_folder),
+                str(out),
+                part,
+                str(count),
+            ],
+            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert child.returncode == -signal.SIGKILL, child.stderr
+        assert part.split("/")[0] not in [name for name in STAGES if name in _finished(out)]
+    tiny_run(scenes, out)
+    expected = files_of(finished.path)
+    assert {name: content for name, content in files_of(out).items() if name in expected} == expected
+
+
+def _finished(out):
+    return tag2mask.RunFolder(out).stage_summaries()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{"classes": 1, "count": 6}, {"all_tagged": True, "count": 5}, {"classes": 2, "count": 1, "seed": 5}]
+)
+def test_one_class_all_tagged_and_one_image_work(changes, tmp_path):
+    data = Slashed(val_count=1, **changes)
+    if changes.get("all_tagged"):
+        assert all(bool(data.tags(name).any()) for name in data.names)
+    run = tiny_run(data, tmp_path / "run", tiny_settings(classify=replace(tiny_settings().classify, epochs=1)))
+    assert tuple(row.key for row in tag2mask.score(run, data).rows) == ROWS
+    for name in data.names:
+        allowed = labels_from_class_ids(data.tags(name).nonzero().flatten()).tolist()
+        assert set(run.masks[name].labels.unique().tolist()) <= {0, *allowed}
+
+
+@pytest.mark.slow
+def test_exponents_and_walk_are_chosen_from_the_images_and_kept(scenes, tmp_path):
+    tiny = tiny_settings()
+    automatic = replace(
+        tiny,
+        seed=replace(tiny.seed, alpha_object="auto", alpha_background="auto"),
+        walk=replace(tiny.walk, alpha="auto", beta="auto", steps="auto"),
+    )
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError), stopped_while_writing("05_walk/masks", 3):
+        tiny_run(scenes, out, automatic)
+    noted = tag2mask.RunFolder(out).path / "05_walk" / "stage.json"
+    assert '"chosen"' in noted.read_text(), "a choice made once is not made again"
+    run = tiny_run(scenes, out, automatic)
+    seeds, walk = run.chosen("03_seed"), run.chosen("05_walk")
+    assert 0 < seeds["alpha_object"] < seeds["alpha_background"]
+    assert walk.keys() == {"alpha", "alphas", "beta", "steps"}
+    assert all(walk[name] > 0 for name in ("alpha", "beta", "steps"))
+    for stage in ("03_seed", "05_walk"):
+        assert run.stage_summaries()[stage]["evidence"]["rows"]
+    # The chosen values, given as fixed ones, make the same masks; alphas of the walk are each image's own.
+    known = {"alpha": "auto", "beta": walk["beta"], "steps": walk["steps"]}
+    fixed = replace(tiny, seed=replace(tiny.seed, **seeds), walk=replace(tiny.walk, **known))
+    again = tiny_run(scenes, tmp_path / "fixed", fixed)
+    assert files_of(again.path) == files_of(run.path)
+
+
+def test_a_broken_image_is_left_out_or_an_error(scenes_folder, tmp_path):
+    import shutil
+
+    folder = Path(shutil.copytree(scenes_folder, tmp_path / "photos"))
+    broken = folder / "images" / "wild" / "scene_0002.png"
+    broken.write_bytes(broken.read_bytes()[:-2000])
+    data = open_folder(folder)
+    with pytest.raises(ValueError, match=r"1 image\(s\) cannot be read, the first: .*scene_0002"):
+        tiny_run(data, tmp_path / "strict", strict=True)
+    # The settings look at image sizes before anything else does.
+    settings = AffinityNetSettings.quick_for(data)
+    assert settings.classify.crop == 64
+
+
+def test_without_images_or_tags_there_is_nothing_to_learn(tmp_path):
+    from tag2mask.datasets.dataset import Reduced
+
+    scenes = Slashed(count=8)
+    with pytest.raises(ValueError, match="no image has a tag"):
+        tiny_run(Reduced(scenes, scenes.names[1:2], ()), tmp_path / "run")
+    with pytest.raises(ValueError, match="no image to train on"):
+        tiny_run(Reduced(scenes, (), ()), tmp_path / "run")
+
+
+def test_settings_are_changed_by_name():
+    settings = tiny_settings()
+    changes = ["seed.alpha_object=2", "walk.steps=auto", "classify.backbone=resnet34"]
+    changed = change_settings(settings, [*changes, "segment.rates=[1, 2]", "crf.iterations=3"])
+    assert changed.seed.alpha_object == 2.0
+    assert isinstance(changed.seed.alpha_object, float)
+    assert changed.walk.steps == "auto"
+    assert changed.classify.backbone == "resnet34"
+    assert changed.segment.rates == (1, 2)
+    assert changed.crf.iterations == 3
+    assert settings == tiny_settings(), "the argument stays as it is"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seed.alpha=4",
+        "nothing.alpha=4",
+        "seed=4",
+        "alpha_object=4",
+        "seed.alpha_object",
+        "seed.alpha_object=many",
+        "classify.pretrained=1",
+        "classify.backbone=18",
+        "classify.epochs=[3]",
+        "localize.scales=2",
+        "classify.epochs=2.5",
+        "classify.batch_size=auto",
+        "classify.optimizer=adam",
+        "segment.start_from=nowhere",
+    ],
+)
+def test_a_change_that_can_not_be_is_told(change):
+    with pytest.raises(ValueError, match="setting "):
+        change_settings(tiny_settings(), [change])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("classify.epochs=2.5", "expected a whole number, got 2.5"),
+        ("classify.epochs=NaN", "expected a whole number"),
+        ("walk.steps=2.5", "expected a whole number or auto"),
+        ("classify.optimizer=adam", "expected sgd or adamw, got 'adam'"),
+        ("classify.jitter=[1, 2]", "expected a list of 4 times a number"),
+        ('localize.scales=[1, "a"]', "expected a number, got 'a'"),
+        ("classify.epochs=0", "ClassifySettings.epochs: expected 1 or more, got 0"),
+        ("affinity.rate=0", "AffinitySettings.rate: expected a number above 0, got 0"),
+        ("segment.warmup=1", "SegmentSettings.warmup: expected 0 or more and below 1, got 1"),
+        ("affinity.radius=1", "AffinitySettings.radius: expected 2 or more"),
+        ("affinity.cells=-1", "AffinitySettings.cells: expected 0 or more"),
+        ("affinity.crop=0", "AffinitySettings.crop: expected 1 or more"),
+        ("classify.long_side=[300, 200]", "the largest: expected 300 or more, got 200"),
+        ("segment.jitter=[0, 0, 0, 0.6]", "expected a hue of at most 0.5"),
+        ("localize.scales=[]", "expected at least one scale"),
+        ("localize.scales=[1, 0]", "LocalizeSettings.scales: expected a number above 0"),
+        ("localize.map_stride=0", "LocalizeSettings.map_stride: expected 1 or more"),
+    ],
+)
+def test_a_change_that_can_not_be_says_what_is_expected(change, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        change_settings(tiny_settings(), [change])
+
+
+def test_whole_numbers_and_lists_are_taken_as_the_field_wants_them():
+    changed = change_settings(tiny_settings(), ["classify.epochs=3.0", "localize.scales=[1, 2]", "walk.beta=4"])
+    assert changed.classify.epochs == 3
+    assert isinstance(changed.classify.epochs, int)
+    assert changed.localize.scales == (1.0, 2.0)
+    assert all(isinstance(scale, float) for scale in (*changed.localize.scales, changed.walk.beta))
+
+
+def test_quick_settings_of_an_empty_set_and_of_broken_images():
+    from tag2mask.datasets.dataset import Reduced
+
+    class Broken(Slashed):
+        def __getitem__(self, name):
+            raise ValueError(f"{name}: broken")
+
+    empty = Reduced(Slashed(count=8), (), ())
+    assert AffinityNetSettings.quick_for(empty) == AffinityNetSettings.quick(320, 0)
+    assert AffinityNetSettings.quick_for(Broken(count=8)) == AffinityNetSettings.quick(320, 8)
+
+
+def test_paper_settings_are_the_published_ones():
+    paper = AffinityNetSettings.paper()
+    assert (paper.seed.alpha_object, paper.seed.alpha_background, paper.walk.alpha) == (4, 24, 16)
+    assert (paper.walk.beta, paper.walk.steps, paper.affinity.radius) == (8, 256, 5)
+    assert (paper.crf.gaussian_sxy, paper.crf.gaussian_weight, paper.crf.iterations) == (3, 3, 10)
+    assert (paper.crf.bilateral_sxy, paper.crf.bilateral_srgb, paper.crf.bilateral_weight) == (80, 13, 10)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Four images of other kinds and sizes than the scenes."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    Image.new("L", (40, 30), 90).save(folder / "grey.png")
+    Image.new("P", (31, 57), 3).save(folder / "palette.gif")
+    Image.new("RGBA", (64, 20), (10, 200, 30, 128)).save(folder / "see_through.png")
+    Image.new("RGB", (300, 100), (10, 200, 30)).save(folder / "wide.jpg")
+    return folder
+
+
+def test_a_finished_run_predicts_new_images(finished, photos):
+    trained = tag2mask.load(finished.path, runtime=tiny_runtime())
+    assert trained.class_names == finished.class_names()
+    sizes = {"grey.png": (30, 40), "palette.gif": (57, 31), "see_through.png": (20, 64), "wide.jpg": (100, 300)}
+    for name, size in sizes.items():
+        mask = trained.predict(photos / name)
+        assert mask.name == Path(name).stem
+        assert mask.labels.shape == mask.confidence.shape == size
+        assert int(mask.labels.max()) <= 6
+
+
+def test_a_prediction_is_that_of_the_run(scenes, scenes_folder, finished):
+    trained = tag2mask.load(finished.path, runtime=tiny_runtime())
+    name = scenes.val_names[0]
+    mask = trained.predict(scenes_folder / "images" / f"{name}.png")
+    assert mask.labels.equal(finished.predictions[name].labels)
+
+
+def test_predicted_files_have_the_size_of_their_images(finished, photos, tmp_path):
+    (photos / "broken.png").write_bytes(b"no image")
+    done, failed = predict_files(finished, [photos], tmp_path / "out", tiny_runtime())
+    assert (done, failed) == (4, 1)
+    for name, size in (("grey", (40, 30)), ("palette", (31, 57)), ("see_through", (64, 20)), ("wide", (300, 100))):
+        with Image.open(tmp_path / "out" / "masks" / f"{name}.png") as image:
+            assert (image.mode, image.size) == ("P", size)
+            assert np.array(image).max() <= 6
+        with Image.open(tmp_path / "out" / "confidence" / f"{name}.png") as image:
+            assert (image.mode, image.size) == ("L", size)
+        with Image.open(tmp_path / "out" / "overlays" / f"{name}.jpg") as image:
+            assert image.size == size
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        predict_files(finished, [photos], tmp_path / "out", tiny_runtime(), strict=True)
+
+
+def test_images_of_one_name_do_not_overwrite_each_other(finished, tmp_path):
+    for folder, suffix in (("a", "png"), ("a", "gif"), ("b", "png")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / folder / f"same.{suffix}")
+    files = [tmp_path / "a" / "same.png", tmp_path / "b" / "same.png", tmp_path / "a" / "same.gif"]
+    done, _ = predict_files(finished, files, tmp_path / "out", tiny_runtime())
+    assert done == 3
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 3
+
+
+def test_nothing_to_predict_is_told(finished, tmp_path):
+    with pytest.raises(ValueError, match="expected images, found none"):
+        predict_files(finished, [tmp_path], tmp_path / "out", tiny_runtime())
+    with pytest.raises(ValueError, match="found nothing there"):
+        predict_files(finished, [tmp_path / "missing.png"], tmp_path / "out", tiny_runtime())
+
+
+def test_only_a_finished_run_can_be_loaded(copied, tmp_path):
+    (copied.path / "06_segment" / "stage.json").unlink()
+    with pytest.raises(ValueError, match="expected a finished run"):
+        tag2mask.load(copied.path)
+    with pytest.raises(ValueError, match="expected a"):
+        tag2mask.load(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists(), "looking at a run makes none"
+
+
+def test_many_files_of_one_name_get_short_names_of_their_own(tmp_path):
+    files = [tmp_path / f"cam{number}" / "images" / f"0.{'jpg' if number % 2 else 'png'}" for number in range(40)]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    named = _image_files(files)
+    assert list(named.values()) == files
+    assert list(named)[:5] == ["0", "images_0", "images_0_png", "images_0_jpg", "0_2"]
+    assert max(map(len, named)) < 14

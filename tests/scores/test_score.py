@@ -1,0 +1,174 @@
+"""The scores of a run: a row per finished stage and per EM round, counted over all images with a ground truth."""
+
+import math
+
+import pytest
+
+from tag2mask.datasets.dataset import without
+from tag2mask.pipelines.publish import score_all
+from tag2mask.records import IGNORE
+from tag2mask.runs.artefacts import read_labels, write_labels
+from tag2mask.runs.round import Round
+from tag2mask.runs.run_folder import RunFolder
+from tag2mask.scores.confusion import Confusion
+from tag2mask.scores.score import score_rounds, score_run
+from tiny import ROWS
+
+
+def test_all_rows_are_there(scenes, finished):
+    table = score_run(finished, scenes)
+    assert tuple(row.key for row in table.rows) == ROWS
+    pixels = {row.key: int(row.confusion.counts.sum()) for row in table.rows}
+    assert pixels["cam"] == pixels["walk_crf"] == pixels["segmenter_train"] == 8 * 48 * 48
+    assert pixels["segmenter_val"] == 2 * 48 * 48
+    seeds = next(row for row in table.rows if row.key == "seeds")
+    assert pixels["seeds"] == round(seeds.coverage * 8 * 48 * 48)
+
+
+def test_a_row_is_the_confusion_over_the_set(scenes, finished):
+    expected = Confusion.empty(6)
+    for name in scenes.names:
+        expected += Confusion.of(scenes.mask(name), finished.masks[name].labels, 6)
+    row = next(row for row in score_run(finished, scenes).rows if row.key == "walk_crf")
+    assert row.confusion.counts.equal(expected.counts)
+
+
+def test_unfinished_stages_have_no_row(scenes, copied):
+    for path in (copied.path / "05_walk" / "masks").rglob("*.png"):
+        path.unlink()
+    assert "walk_crf" not in [row.key for row in score_run(copied, scenes).rows]
+
+
+def test_a_run_just_begun_has_no_rows(scenes, tmp_path):
+    run = RunFolder(tmp_path)
+    run.write_record(names=list(scenes.names), val_names=[], class_names=list(scenes.class_names))
+    assert score_run(run, scenes).rows == ()
+
+
+def test_images_that_are_gone_are_passed_over(scenes, finished):
+    table = score_run(finished, without(scenes, scenes.names[:3]))
+    assert int(table.rows[0].confusion.counts.sum()) == 5 * 48 * 48
+
+
+def test_no_ground_truth_says_what_is_missing(scenes, finished):
+    class Blind:
+        def has_masks(self):
+            return False
+
+    with pytest.raises(ValueError, match="no ground truth: expected masks/"):
+        score_run(finished, Blind())
+
+
+def test_a_round_s_scores_are_those_of_its_masks(scenes, rounds):
+    table = score_rounds(rounds, scenes)
+    assert [row.number for row in table.rows] == [1, 2]
+    for row in table.rows:
+        this = Round(rounds, row.number)
+        totals = {
+            name: Confusion.empty(6) for name in ("unary", "refined", "taught", "mined", "unary_val", "refined_val")
+        }
+        mined = agreeing = 0
+        for name in scenes.names:
+            unary, refined, sure, truth = (
+                labels.flatten().tolist()
+                for labels in (this.unary[name], this.masks[name].labels, this.mined[name].labels, scenes.mask(name))
+            )
+            mined += sum(label != IGNORE for label in sure)
+            agreeing += sum(s != IGNORE and s == u == r for u, r, s in zip(unary, refined, sure, strict=True))
+            totals["unary"] += Confusion.of(scenes.mask(name), this.unary[name], 6)
+            totals["refined"] += Confusion.of(scenes.mask(name), this.masks[name].labels, 6)
+            totals["taught"] += Confusion.of(scenes.mask(name), this.sharpened[name].labels, 6)
+            totals["mined"] += Confusion.of(scenes.mask(name), this.mined[name].labels, 6, decided_only=True)
+            assert len(truth) == 48 * 48
+        for name in scenes.val_names:
+            totals["unary_val"] += Confusion.of(scenes.mask(name), this.unary[name], 6)
+            totals["refined_val"] += Confusion.of(scenes.mask(name), this.masks[name].labels, 6)
+        assert row.unary_train == totals["unary"].mean_iou()
+        assert row.refined_train == totals["refined"].mean_iou()
+        assert row.taught_train == totals["taught"].mean_iou() != row.refined_train
+        assert row.unary_val == totals["unary_val"].mean_iou()
+        assert row.refined_val == totals["refined_val"].mean_iou()
+        assert row.precision == float(totals["mined"].precision().nanmean())
+        assert row.unary_precision == float(totals["unary"].precision().nanmean())
+        assert 0 < row.coverage == mined / (8 * 48 * 48) < 1
+        assert 0 < row.agreement == agreeing / mined
+        energy = this.summaries()["5_refine"]["energy"]
+        assert (row.energy, row.energy_mined, row.energy_refined) == (*energy.values(),)
+        assert row.seconds == pytest.approx(sum(summary["seconds"] for summary in this.summaries().values()))
+    assert table.rows[0].unary_train != table.rows[1].unary_train
+
+
+class Blind:
+    """Scenes whose truth nobody knows."""
+
+    def __init__(self, scenes):
+        self._scenes = scenes
+
+    def __getattr__(self, name):
+        return getattr(self._scenes, name)
+
+    def mask(self, name):
+        return None
+
+    def has_masks(self):
+        return False
+
+
+def test_without_truth_a_round_s_agreement_and_energies_are_known(scenes, rounds):
+    known, blind = (score_rounds(rounds, data).rows[1] for data in (scenes, Blind(scenes)))
+    same = ("number", "coverage", "agreement", "energy", "energy_mined", "energy_refined", "seconds")
+    assert all(getattr(blind, name) == getattr(known, name) for name in same)
+    others = (
+        "unary_train",
+        "refined_train",
+        "taught_train",
+        "unary_val",
+        "refined_val",
+        "precision",
+        "unary_precision",
+    )
+    assert all(math.isnan(getattr(blind, name)) and not math.isnan(getattr(known, name)) for name in others)
+
+
+def test_a_run_without_rounds_has_no_rows(scenes, finished):
+    assert score_rounds(finished, scenes).rows == ()
+
+
+def test_images_that_are_gone_are_passed_over_in_rounds_too(scenes, rounds):
+    row = score_rounds(rounds, without(scenes, scenes.names[:3])).rows[0]
+    this = Round(rounds, 1)
+    mined = sum(int((this.mined[name].labels != IGNORE).sum()) for name in scenes.names[3:])
+    assert row.coverage == mined / (5 * 48 * 48)
+
+
+def test_a_round_without_mined_pixels_has_no_agreement(scenes, copied_rounds):
+    for path in (copied_rounds.path / "em/round_1/2_estimate/masks/wild").iterdir():
+        mined = copied_rounds.path / "em/round_1/3_mine/mined/wild" / path.name
+        mined.unlink()
+        write_labels(mined, read_labels(path).fill_(IGNORE), 6)
+    row = score_rounds(copied_rounds, scenes).rows[0]
+    assert row.coverage == 0
+    assert math.isnan(row.agreement)
+    assert math.isnan(row.precision)
+
+
+def test_a_mask_of_a_round_that_is_gone_is_told_but_weights_are_not_needed(scenes, copied_rounds):
+    (copied_rounds.path / "em/round_1/1_unary/weights.safetensors").unlink()
+    assert len(score_rounds(copied_rounds, scenes).rows) == 2
+    (copied_rounds.path / "em/round_1/3_mine/mined" / f"{scenes.names[2]}.png").unlink()
+    with pytest.raises(ValueError, match=r"scene_0002\.png: expected a file of a finished stage"):
+        score_rounds(copied_rounds, scenes)
+
+
+def test_all_scores_of_a_run_or_what_there_is_of_them(scenes, finished, rounds):
+    both = score_all(finished, scenes)
+    assert tuple(row.key for row in both.stages.rows) == ROWS
+    assert both.rounds is None
+    apart = score_all(rounds, scenes)
+    assert apart.stages is None, "the stages are in another folder"
+    assert len(apart.rounds.rows) == 2
+    assert len(score_all(rounds, Blind(scenes), needed=True).rounds.rows) == 2
+    nothing = score_all(finished, Blind(scenes))
+    assert (nothing.stages, nothing.rounds) == (None, None)
+    with pytest.raises(ValueError, match="no ground truth: expected masks/"):
+        score_all(finished, Blind(scenes), needed=True)
