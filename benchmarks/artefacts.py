@@ -36,15 +36,16 @@ from scipy.ndimage import gaussian_filter
 
 from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.scenes.scenes import make_scenes
-from tag2mask.learning.fit import Runtime
+from tag2mask.disk import read_labels, write_labels
 from tag2mask.ops.cam import merge_views, normalise_maps
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.seeds import seed_labels
-from tag2mask.ops.windows import resize_image
+from tag2mask.ops.sizes import resize_image
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.records import Cams, SeedScores, TaggedImage, labels_from_class_ids
-from tag2mask.runs.artefacts import read_cams, read_labels, read_scores, write_cams, write_labels, write_scores
+from tag2mask.runs.artefacts import read_cams, read_scores, write_cams, write_scores
 from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runtime import Runtime
 from tag2mask.scores.confusion import Confusion, ThresholdSweep
 from tag2mask.stages.s1_classify import build_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, image_cams

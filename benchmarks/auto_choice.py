@@ -22,17 +22,19 @@ import typer
 from tag2mask import open_folder
 from tag2mask.auto.choose import choose_image_alpha, choose_walk
 from tag2mask.auto.judge import MaskJudge
-from tag2mask.learning.fit import Runtime
 from tag2mask.ops.cam import as_probabilities, background_scores
 from tag2mask.ops.crf import DenseCrf
 from tag2mask.ops.random_walk import random_walks
+from tag2mask.ops.refine import image_for_crf
 from tag2mask.ops.seeds import labels_of_scores
+from tag2mask.ops.sizes import resize_labels
 from tag2mask.parallel import map_images
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runtime import Runtime
 from tag2mask.scores.confusion import Confusion
 from tag2mask.stages.s1_classify import train_classifier
-from tag2mask.stages.s3_seed import image_for_crf, make_seeds, resize_labels
+from tag2mask.stages.s3_seed import make_seeds
 from tag2mask.stages.s4_affinity import train_affinity
 from tag2mask.stages.s5_walk import cell_maps, image_affinity
 

@@ -31,13 +31,14 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.datasets.scenes.scenes import make_scenes
-from tag2mask.learning.fit import Runtime
-from tag2mask.learning.views import fused_on
+from tag2mask.nets.looking import fused_on
 from tag2mask.ops.cam import merge_views, normalise_maps
-from tag2mask.ops.windows import normalise, resize_image
+from tag2mask.ops.sizes import resize_image
+from tag2mask.ops.windows import normalise
 from tag2mask.records import TaggedImage
 from tag2mask.runs.artefacts import write_cams
 from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runtime import Runtime
 from tag2mask.stages.s1_classify import ClassifySettings, build_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, image_cams, make_cams
 from timing import best_times

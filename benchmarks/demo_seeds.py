@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tag2mask import open_folder
-from tag2mask.learning.fit import Runtime
+from tag2mask.learning.segmenting import build_segmenter, learn_masks, predict_mask
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.records import PseudoMask
 from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runtime import Runtime
 from tag2mask.scores.confusion import Confusion
-from tag2mask.stages.s6_segment import build_segmenter, learn_masks, predict_mask
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset

@@ -20,8 +20,8 @@ from dense_crf import draw_image
 from tag2mask.auto.choose import sample_names
 from tag2mask.datasets.folder import held_out, open_folder
 from tag2mask.datasets.problems import find_problems
+from tag2mask.disk import write_labels, write_unit
 from tag2mask.learning.batches import epoch_batches
-from tag2mask.learning.fit import Runtime
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.crf import DenseCrf
@@ -29,14 +29,16 @@ from tag2mask.ops.mining import confident_regions, region_labels_to_pixels, regi
 from tag2mask.ops.random_walk import random_walk
 from tag2mask.ops.superpixels import region_mean, superpixels
 from tag2mask.parallel import map_images
-from tag2mask.pipelines.affinitynet import AffinityNetSettings, prepare
+from tag2mask.pipelines.affinitynet import AffinityNetSettings
+from tag2mask.pipelines.prepare import prepare
 from tag2mask.pipelines.publish import score_all
 from tag2mask.records import Cams, PixelAffinity, TaggedImage
 from tag2mask.report.page import write_report
-from tag2mask.runs.artefacts import write_cams, write_labels, write_unit
+from tag2mask.runs.artefacts import write_cams
 from tag2mask.runs.image_numbers import Tally
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.stage_folder import clear_stage
+from tag2mask.runtime import Runtime
 from tag2mask.stages.s1_classify import ClassifySettings, build_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, image_cams
 

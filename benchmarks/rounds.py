@@ -26,27 +26,27 @@ import typer
 
 from tag2mask import IALSettings, open_folder, run_ial
 from tag2mask.auto.judge import MaskJudge
-from tag2mask.learning.fit import Runtime
+from tag2mask.learning.segmenting import build_segmenter, image_probabilities, learn_masks, mask_of
 from tag2mask.ops.cam import normalise_maps
+from tag2mask.ops.soft_masks import soft_mask
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.pipelines.ial_settings import RoundSettings
 from tag2mask.records import Cams
 from tag2mask.runs.artefacts import write_cams
 from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runtime import Runtime
 from tag2mask.scores.confusion import Confusion
 from tag2mask.scores.score import score_rounds
-from tag2mask.stages.r5_refine import soft_mask
 from tag2mask.stages.s1_classify import train_classifier
 from tag2mask.stages.s3_seed import make_seeds
 from tag2mask.stages.s4_affinity import train_affinity
 from tag2mask.stages.s5_walk import walk_masks
-from tag2mask.stages.s6_segment import build_segmenter, image_probabilities, learn_masks, mask_of
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.learning.segmenting import SegmentSettings
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.pipelines.affinitynet import AffinityNetSettings
-    from tag2mask.stages.s6_segment import SegmentSettings
 
 ABLATIONS = {
     "all of it": {},

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from tag2mask.ops.windows import shrink
+from tag2mask.disk import write_labels, write_unit
+from tag2mask.ops.sizes import shrink
 from tag2mask.records import Regions, SoftMask, TaggedImage
-from tag2mask.runs.artefacts import write_labels, write_regions, write_soft_mask, write_unit, write_weights
-from tag2mask.runs.round import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Round
+from tag2mask.runs.artefacts import write_regions, write_soft_mask, write_weights
+from tag2mask.runs.round import ESTIMATE, MINE, PAIRWISE, REFINE, SUPERPIXELS, UNARY, Round
 from tag2mask.runs.run_folder import ROUND_STAGES, RunFolder
-from tag2mask.stages.r0_superpixels import SUPERPIXELS
 
 if TYPE_CHECKING:
     from pathlib import Path

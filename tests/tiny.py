@@ -15,13 +15,13 @@ import torch
 from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.save_folder import save_folder
 from tag2mask.datasets.scenes.scenes import make_scenes
-from tag2mask.learning.fit import Runtime
-from tag2mask.ops.windows import shrink
+from tag2mask.ops.sizes import shrink
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
 from tag2mask.pipelines.ial import run_ial
 from tag2mask.pipelines.ial_settings import IALSettings
 from tag2mask.records import TaggedImage
 from tag2mask.runs import artefacts
+from tag2mask.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

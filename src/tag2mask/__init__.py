@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from tag2mask.datasets.save_folder import save_folder
     from tag2mask.datasets.scenes.scenes import make_scenes
     from tag2mask.datasets.voc import open_voc
-    from tag2mask.learning.fit import Runtime
     from tag2mask.nets.affinity_net import AffinityNet
     from tag2mask.nets.classifier import CamClassifier
     from tag2mask.nets.segmenter import Segmenter
@@ -47,8 +46,10 @@ if TYPE_CHECKING:
     from tag2mask.records import BACKGROUND, IGNORE
     from tag2mask.report.page import write_report
     from tag2mask.runs.run_folder import RunFolder
-    from tag2mask.scores.confusion import Confusion, ScoreTable
+    from tag2mask.runtime import Runtime
+    from tag2mask.scores.confusion import Confusion
     from tag2mask.scores.score import score_run as score
+    from tag2mask.scores.score_table import ScoreTable
 
 __all__ = [
     "BACKGROUND",
@@ -89,8 +90,8 @@ _HOMES = {
     "IALSettings": "pipelines.ial_settings.IALSettings",
     "IGNORE": "records.IGNORE",
     "RunFolder": "runs.run_folder.RunFolder",
-    "Runtime": "learning.fit.Runtime",
-    "ScoreTable": "scores.confusion.ScoreTable",
+    "Runtime": "runtime.Runtime",
+    "ScoreTable": "scores.score_table.ScoreTable",
     "Segmenter": "nets.segmenter.Segmenter",
     "background_scores": "ops.cam.background_scores",
     "dense_crf": "ops.crf.dense_crf",

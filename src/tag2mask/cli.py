@@ -201,10 +201,10 @@ def ial(
 ) -> None:
     """EM rounds on a finished run: a segmentation and a propagation network teach each other. Resumable."""
     log_to_stderr(verbose)
-    from tag2mask.learning.fit import Runtime  # noqa: PLC0415
-    from tag2mask.pipelines.affinitynet import change_settings  # noqa: PLC0415
     from tag2mask.pipelines.ial import run_ial  # noqa: PLC0415
     from tag2mask.pipelines.ial_settings import IALSettings  # noqa: PLC0415
+    from tag2mask.pipelines.overrides import change_settings  # noqa: PLC0415
+    from tag2mask.runtime import Runtime  # noqa: PLC0415
 
     folder, dataset = _opened(run, data)
     record = folder.record()
@@ -249,9 +249,9 @@ def predict(
 ) -> None:
     """Masks for new images, no tags needed: indexed PNGs, overlays and confidence maps."""
     log_to_stderr(False)
-    from tag2mask.learning.fit import Runtime  # noqa: PLC0415
     from tag2mask.pipelines.predict import predict_files  # noqa: PLC0415
     from tag2mask.runs.run_folder import RunFolder  # noqa: PLC0415
+    from tag2mask.runtime import Runtime  # noqa: PLC0415
 
     folder, out, runtime = RunFolder.existing(run), out or run / "predict", Runtime(device, seed=seed)
     done, failed = predict_files(folder, images, out, runtime, strict=strict, refine=refine)
@@ -285,8 +285,9 @@ def _run_and_report(
     begin: dict[str, Any] | None = None,
     method: Method = Method.AFFINITYNET,
 ) -> RunFolder:
-    from tag2mask.learning.fit import Runtime  # noqa: PLC0415
-    from tag2mask.pipelines.affinitynet import AffinityNetSettings, change_settings, run_affinitynet  # noqa: PLC0415
+    from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet  # noqa: PLC0415
+    from tag2mask.pipelines.overrides import change_settings  # noqa: PLC0415
+    from tag2mask.runtime import Runtime  # noqa: PLC0415
 
     runtime = Runtime(device, precision.value, seed)
     facts: dict[str, Any] = {"preset": preset.value, "source": source, "backbone": begin or {}}
@@ -331,7 +332,7 @@ def _report(folder: RunFolder, data: TagDataset) -> None:
 
 def _opened(run: Path, moved: Path | None, split: str | None = None) -> tuple[RunFolder, TagDataset]:
     """A run that was made before, and its images."""
-    from tag2mask.datasets.source import data_of  # noqa: PLC0415
+    from tag2mask.pipelines.prepare import data_of  # noqa: PLC0415
     from tag2mask.runs.run_folder import RunFolder  # noqa: PLC0415
 
     folder = RunFolder.existing(run)

@@ -13,8 +13,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from tag2mask.runs.run_folder import RunFolder
-    from tag2mask.scores.confusion import ScoreTable
     from tag2mask.scores.round_table import RoundTable
+    from tag2mask.scores.score_table import ScoreTable
 
 console = Console()
 

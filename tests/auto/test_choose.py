@@ -17,10 +17,10 @@ from tag2mask.auto.choose import (
     sample_names,
 )
 from tag2mask.auto.judge import MaskJudge
-from tag2mask.learning.fit import Runtime
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.records import Cams, PixelAffinity, SoftMask, TaggedImage
+from tag2mask.runtime import Runtime
 
 PLAIN = CrfSettings(gaussian_weight=0, bilateral_weight=0, iterations=0)
 SIZE = (24, 32)

@@ -8,9 +8,10 @@ import pytest
 from fabricate import box_outline, write_coco, write_folder, write_voc
 from PIL import Image
 
-from tag2mask.datasets.source import check_source, data_of, find_source, open_source
+from tag2mask.datasets.source import check_source, find_source, open_source
 from tag2mask.datasets.voc import VOC_CLASSES
 from tag2mask.pipelines.affinitynet import run_affinitynet
+from tag2mask.pipelines.prepare import data_of
 from tag2mask.pipelines.publish import score_all
 from tag2mask.runs.run_folder import RunFolder
 from tiny import ROWS, Slashed, tiny_runtime, tiny_settings

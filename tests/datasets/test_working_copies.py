@@ -17,7 +17,7 @@ from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.images import read_image, read_shrunk
 from tag2mask.datasets.scenes.scenes import make_scenes
 from tag2mask.datasets.working_copies import WorkingCopies
-from tag2mask.ops.windows import resize_image
+from tag2mask.ops.sizes import resize_image
 from tag2mask.pipelines.affinitynet import AffinityNetSettings
 from tag2mask.pipelines.ial_settings import IALSettings
 from tag2mask.pipelines.prepare import working_side

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from tag2mask.learning.fit import Runtime, Schedule, fit
+from tag2mask.learning.fit import Schedule, fit
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runtime import Runtime
 
 STEPS = 3
 SCHEDULES = {

@@ -7,18 +7,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from torchvision.transforms.v2 import ColorJitter
 
-from tag2mask.ops.windows import (
-    Window,
-    cut_window,
-    fit_long_side,
-    jitter,
-    limit_long_side,
-    normalise,
-    padded_view,
-    random_window,
-    resize_image,
-    shrink,
-)
+from tag2mask.ops.sizes import fit_long_side, limit_long_side, resize_image, shrink
+from tag2mask.ops.windows import Window, cut_window, jitter, normalise, padded_view, random_window
 from tag2mask.records import TaggedImage
 
 MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)

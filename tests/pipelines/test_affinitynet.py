@@ -16,7 +16,8 @@ from PIL import Image
 
 import tag2mask
 from tag2mask.datasets.folder import open_folder
-from tag2mask.pipelines.affinitynet import AffinityNetSettings, change_settings, run_affinitynet
+from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
+from tag2mask.pipelines.overrides import change_settings
 from tag2mask.pipelines.predict import _image_files, predict_files
 from tag2mask.records import labels_from_class_ids
 from tag2mask.runs.run_folder import STAGES

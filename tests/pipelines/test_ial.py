@@ -21,17 +21,17 @@ from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.save_folder import save_folder
 from tag2mask.datasets.scenes.scenes import make_scenes
 from tag2mask.datasets.working_copies import WorkingCopies
-from tag2mask.learning.fit import Runtime
+from tag2mask.learning.segmenting import SegmentSettings
 from tag2mask.pipelines.ial import run_ial
 from tag2mask.pipelines.ial_settings import IALSettings, RoundSettings
 from tag2mask.pipelines.predict import load, predict_files
 from tag2mask.runs import image_numbers as tally_module
 from tag2mask.runs.round import Round, finished_rounds
 from tag2mask.runs.run_folder import ROUND_STAGES, RunFolder
+from tag2mask.runtime import Runtime
 from tag2mask.stages import r1_unary as em_learn
 from tag2mask.stages import r3_mine as em_mine
 from tag2mask.stages import r4_pairwise as em_pairwise
-from tag2mask.stages.s6_segment import SegmentSettings
 from tiny import (
     StoppedError,
     files_of,

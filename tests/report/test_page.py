@@ -12,8 +12,9 @@ import torch
 from tag2mask.records import IGNORE, Cams, PseudoMask, Seeds, TaggedImage
 from tag2mask.report.page import _curves, write_report
 from tag2mask.runs.round import Round
-from tag2mask.scores.confusion import Confusion, ScoreRow, ScoreTable
+from tag2mask.scores.confusion import Confusion
 from tag2mask.scores.score import score_rounds
+from tag2mask.scores.score_table import ScoreRow, ScoreTable
 
 H, W = 40, 60
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tag2mask.ops.colours import colour_labels, palette
 from tag2mask.records import IGNORE
-from tag2mask.report.pictures import boundary_picture, colour_labels, heatmap, overlay, palette, strip
+from tag2mask.report.pictures import boundary_picture, heatmap, overlay, strip
 
 GREY = np.full((6, 8, 3), 100, dtype=np.uint8)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tag2mask.runs.artefacts import write_cams, write_labels, write_scores, write_unit
+from tag2mask.runs.artefacts import write_cams, write_scores
+from tag2mask.disk import write_labels, write_unit
 from tag2mask.runs.settings import plain
 from tag2mask.runs.run_folder import STAGES, Artefacts, RunFolder
 from tag2mask.records import Cams, SeedScores

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from tag2mask.datasets.dataset import without
+from tag2mask.disk import read_labels, write_labels
 from tag2mask.pipelines.publish import score_all
 from tag2mask.records import IGNORE
-from tag2mask.runs.artefacts import read_labels, write_labels
 from tag2mask.runs.round import Round
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.scores.confusion import Confusion

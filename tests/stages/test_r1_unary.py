@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from painted import Stripes, fill_round, inside, run_by_hand, stripes_seen
+from tag2mask.learning.segmenting import build_segmenter
 from tag2mask.nets.backbones import Backbone
 from tag2mask.records import SoftMask
 from tag2mask.runs.artefacts import write_soft_mask
 from tag2mask.runs.round import Round
 from tag2mask.stages.r1_unary import SoftViews, collate_soft, learn_unary
-from tag2mask.stages.s6_segment import build_segmenter
 from tiny import tiny_rounds, tiny_runtime
 
 SETTINGS = replace(tiny_rounds().unary, long_side=(40, 90), crop=64, jitter=(0, 0, 0, 0), epochs=1)

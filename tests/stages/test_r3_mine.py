@@ -12,15 +12,17 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from painted import STRIPES, Stripes, inside, run_by_hand, soft_by_hand, stripes_seen
+from tag2mask.disk import read_json, write_json, write_labels
 from tag2mask.nets.backbones import Backbone
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.mining import allowed_labels, confident_regions, region_samples
+from tag2mask.ops.refine import sharpened_labels
 from tag2mask.ops.superpixels import SuperpixelSettings, superpixels
 from tag2mask.records import IGNORE, Regions, TaggedImage
-from tag2mask.runs.artefacts import read_json, write_json, write_labels, write_region_scores, write_soft_mask
-from tag2mask.runs.round import Round
-from tag2mask.stages.r0_superpixels import SUPERPIXELS, make_superpixels, regions_of
+from tag2mask.runs.artefacts import write_region_scores, write_soft_mask
+from tag2mask.runs.round import SUPERPIXELS, Round, regions_of
+from tag2mask.stages.r0_superpixels import make_superpixels
 from tag2mask.stages.r3_mine import (
     MineSettings,
     RegionViews,
@@ -30,7 +32,6 @@ from tag2mask.stages.r3_mine import (
     region_loss,
     region_probabilities,
 )
-from tag2mask.stages.r5_sharpen import sharpened_labels
 from tag2mask.weights.starting import kept_levels
 from tiny import StoppedError, stopped_while_writing, tiny_rounds, tiny_runtime, with_changes
 

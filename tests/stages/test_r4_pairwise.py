@@ -10,20 +10,14 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from painted import STRIPES, Stripes, fill_round, inside, run_by_hand, stripes_seen, superpixels_by_hand
+from tag2mask.learning.pairwise import PairwiseSettings, build_pairwise
 from tag2mask.nets.backbones import Backbone
 from tag2mask.ops.losses import confident_region_loss, region_smoothness_loss
 from tag2mask.ops.superpixels import resize_regions
 from tag2mask.records import IGNORE, SoftMask
 from tag2mask.runs.artefacts import write_soft_mask
 from tag2mask.runs.round import Round
-from tag2mask.stages.r4_pairwise import (
-    PairwiseSettings,
-    PairwiseViews,
-    build_pairwise,
-    collate_pairwise,
-    learn_pairwise,
-    pairwise_loss,
-)
+from tag2mask.stages.r4_pairwise import PairwiseViews, collate_pairwise, learn_pairwise, pairwise_loss
 from tiny import tiny_rounds, tiny_runtime, with_changes
 
 SETTINGS = replace(tiny_rounds().pairwise, long_side=(40, 90), crop=64, jitter=(0, 0, 0, 0))

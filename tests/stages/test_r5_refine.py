@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from tag2mask.learning.pairwise import apply_pairwise, build_pairwise
+from tag2mask.learning.segmenting import build_segmenter, image_probabilities, predict_mask
 from tag2mask.ops.propagation import affinity_matrix
+from tag2mask.ops.soft_masks import soft_mask, with_tags
 from tag2mask.records import TaggedImage, labels_from_channels, labels_from_class_ids
 from tag2mask.runs.round import Round
-from tag2mask.stages.r4_pairwise import build_pairwise
-from tag2mask.stages.r5_refine import _energies, apply_pairwise, soft_mask, with_tags
-from tag2mask.stages.s6_segment import build_segmenter, image_probabilities, predict_mask
+from tag2mask.stages.r5_refine import _energies
 from tiny import tiny_rounds, tiny_runtime
 
 SETTINGS = tiny_rounds()

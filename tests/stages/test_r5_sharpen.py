@@ -4,12 +4,13 @@ import numpy as np
 import torch
 
 from painted import run_by_hand
-from tag2mask.auto.choose import ODDS, with_odds
+from tag2mask.auto.choose import ODDS
+from tag2mask.disk import read_labels
 from tag2mask.ops.crf import CrfSettings
+from tag2mask.ops.refine import sharpened_labels, with_odds
 from tag2mask.records import SoftMask, TaggedImage
-from tag2mask.runs.artefacts import read_labels
 from tag2mask.runs.round import REFINE, Round
-from tag2mask.stages.r5_sharpen import sharpen_masks, sharpened_labels
+from tag2mask.stages.r5_sharpen import sharpen_masks
 from tiny import tiny_rounds
 
 SETTINGS = tiny_rounds()

@@ -8,7 +8,7 @@ import torch
 from tag2mask.datasets.dataset import Reduced
 from tag2mask.learning.views import crop_side
 from tag2mask.nets.backbones import Backbone
-from tag2mask.pipelines.affinitynet import prepare
+from tag2mask.pipelines.prepare import prepare
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.stages.s1_classify import ClassifySettings, TaggedViews, build_classifier, train_classifier
 from tiny import tiny_runtime, tiny_settings

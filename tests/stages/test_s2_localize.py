@@ -8,7 +8,8 @@ from torch.testing import assert_close
 
 from painted import Stripes, run_by_hand
 from tag2mask.ops.cam import merge_views, upper_fence
-from tag2mask.ops.windows import normalise, resize_image
+from tag2mask.ops.sizes import resize_image
+from tag2mask.ops.windows import normalise
 from tag2mask.records import Cams, TaggedImage
 from tag2mask.runs.artefacts import write_cams
 from tag2mask.stages.s1_classify import build_classifier, load_classifier

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from tag2mask.ops.crf import CrfSettings
+from tag2mask.ops.sizes import resize_labels
 from tag2mask.records import IGNORE, Cams, TaggedImage, labels_from_class_ids
-from tag2mask.stages.s3_seed import SeedSettings, image_seeds, resize_labels
+from tag2mask.stages.s3_seed import SeedSettings, image_seeds
 from tiny import tiny_settings
 
 CRF = CrfSettings(gaussian_sxy=1, bilateral_sxy=4)

@@ -6,15 +6,9 @@ import pytest
 import torch
 
 from tag2mask.nets.backbones import Backbone
+from tag2mask.ops.sizes import grid_size, working_size
 from tag2mask.records import IGNORE, SeedScores, TaggedImage
-from tag2mask.stages.s4_affinity import (
-    AffinitySettings,
-    SeedViews,
-    build_affinity_net,
-    grid_size,
-    train_affinity,
-    working_size,
-)
+from tag2mask.stages.s4_affinity import AffinitySettings, SeedViews, build_affinity_net, train_affinity
 from tiny import tiny_runtime, tiny_settings
 
 

@@ -6,15 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tag2mask.learning.segmenting import LabelledViews, SegmentSettings, build_segmenter, learn_masks, predict_mask
 from tag2mask.records import IGNORE, PseudoMask, TaggedImage
-from tag2mask.stages.s6_segment import (
-    LabelledViews,
-    SegmentSettings,
-    build_segmenter,
-    learn_masks,
-    predict_mask,
-    train_segmenter,
-)
+from tag2mask.stages.s6_segment import train_segmenter
 from tiny import tiny_runtime, tiny_settings
 
 
@@ -91,7 +85,7 @@ def test_predictions_go_on_after_the_training(scenes, copied):
     for name in lost:
         (stage / name).unlink()
     state = copied_stage.summary()
-    from tag2mask.runs.artefacts import read_json, write_json
+    from tag2mask.disk import read_json, write_json
 
     whole = read_json(stage / "stage.json")
     write_json(stage / "stage.json", {**whole, "finished": False, "notes": {"curves": state["curves"]}})

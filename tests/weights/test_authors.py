@@ -24,9 +24,16 @@ from tag2mask.nets.resnet38 import ResNet38
 from tag2mask.nets.segmenter import Segmenter
 from tag2mask.nets.vgg16 import Vgg16Dilated
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
-from tag2mask.weights.authors import authors_state, load_start_weights
+from tag2mask.weights.authors import (
+    affinity_net_from_authors,
+    authors_state,
+    classifier_from_authors,
+    load_start_weights,
+    to_authors,
+)
 
 KINDS = {"classifier": CamClassifier, "affinity": AffinityNet}
+READERS = {"classifier": classifier_from_authors, "affinity": affinity_net_from_authors}
 BACKBONES = list(PAPER_BACKBONES)
 SIZE = (40, 56)
 
@@ -57,7 +64,7 @@ def assert_near(found, expected):
 @torch.no_grad()
 def test_the_same_maps_and_logits_as_layer_by_layer(starts, backbone):
     weights = weights_of(starts, backbone, "classifier")
-    net = CamClassifier.from_authors(weights)
+    net = classifier_from_authors(weights)
     ours, theirs = image(backbone)
     maps = net.cams(ours)
     assert maps.shape == (2, 20, 5, 7)
@@ -70,7 +77,7 @@ def test_the_same_maps_and_logits_as_layer_by_layer(starts, backbone):
 @torch.no_grad()
 def test_the_same_affinities_as_layer_by_layer(starts, backbone):
     weights = weights_of(starts, backbone, "affinity")
-    net = AffinityNet.from_authors(weights)
+    net = affinity_net_from_authors(weights)
     ours, theirs = image(backbone)
     features = net(ours)
     expected = affinity_features_by_layers(backbone, weights, theirs)
@@ -86,7 +93,7 @@ def test_the_same_affinities_as_layer_by_layer(starts, backbone):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_there_and_back_is_the_same_to_the_bit(starts, backbone, kind):
     weights = weights_of(starts, backbone, kind)
-    net = KINDS[kind].from_authors(weights)
+    net = READERS[kind](weights)
     back = authors_state(net, backbone)
     assert back.keys() == weights.keys()
     assert all(back[name].equal(value) for name, value in weights.items())
@@ -98,7 +105,7 @@ def test_there_and_back_is_the_same_to_the_bit(starts, backbone, kind):
 def test_a_file_there_and_back(starts, kind, tmp_path):
     weights = weights_of(starts, "vgg16_dilated", kind)
     torch.save({f"module.{name}": value for name, value in weights.items()}, tmp_path / "theirs.pth")
-    KINDS[kind].from_authors(tmp_path / "theirs.pth").to_authors(str(tmp_path / "new" / "ours.pth"))
+    to_authors(READERS[kind](tmp_path / "theirs.pth"), str(tmp_path / "new" / "ours.pth"))
     written = torch.load(tmp_path / "new" / "ours.pth", weights_only=True)
     assert type(written) is dict
     assert written.keys() == weights.keys()
@@ -110,21 +117,21 @@ def test_counters_may_be_there_or_not(starts):
     weights = weights_of(starts, "resnet38", "classifier")
     norms = [name.removesuffix("running_var") for name in weights if name.endswith("running_var")]
     counted = {**weights, **{f"{norm}num_batches_tracked": torch.tensor(7) for norm in norms}}
-    first, second = (CamClassifier.from_authors(given).state_dict() for given in (weights, counted))
+    first, second = (classifier_from_authors(given).state_dict() for given in (weights, counted))
     assert all(value.equal(second[name]) for name, value in first.items())
     assert sum(name.endswith("num_batches_tracked") for name in first) == len(norms) == 37
 
 
 @pytest.mark.parametrize("classes", [1, 80])
 def test_any_number_of_classes(starts, classes):
-    net = CamClassifier.from_authors(weights_of(starts, "vgg16_dilated", "classifier", classes))
+    net = classifier_from_authors(weights_of(starts, "vgg16_dilated", "classifier", classes))
     assert net.head.weight.shape == (classes, 1024)
 
 
 def test_training_on_leaves_the_given_weights_alone(starts):
     weights = weights_of(starts, "vgg16_dilated", "classifier")
     before = {name: value.clone() for name, value in weights.items()}
-    net = CamClassifier.from_authors(weights).train()
+    net = classifier_from_authors(weights).train()
     net(image("vgg16_dilated", (16, 16))[0]).sum().backward()
     torch.optim.SGD(net.parameters(), lr=1.0).step()
     assert all(value.equal(before[name]) for name, value in weights.items())
@@ -133,7 +140,7 @@ def test_training_on_leaves_the_given_weights_alone(starts):
 def test_reading_draws_no_random_number(starts):
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    AffinityNet.from_authors(weights_of(starts, "vgg16_dilated", "affinity"))
+    affinity_net_from_authors(weights_of(starts, "vgg16_dilated", "affinity"))
     assert torch.get_rng_state().equal(before)
 
 
@@ -143,7 +150,7 @@ def test_all_that_is_wrong_is_named(starts):
     weights["f9.bias"] = torch.zeros(448)
     weights["fc7.weight"] = torch.zeros(4096, 4096, 1, 1)
     with pytest.raises(ValueError, match="expected the AffinityNet on VGG-16") as error:
-        AffinityNet.from_authors(weights)
+        affinity_net_from_authors(weights)
     told = str(error.value)
     assert "2 missing (conv3_2.bias, gn8_4.weight)" in told
     assert "1 unexpected (f9.bias)" in told
@@ -151,25 +158,25 @@ def test_all_that_is_wrong_is_named(starts):
 
 
 def test_the_wrong_kind_of_file_says_what_to_do(starts, tmp_path):
-    with pytest.raises(ValueError, match=r"found those of an AffinityNet on VGG-16\. .* AffinityNet\.from_authors"):
-        CamClassifier.from_authors(weights_of(starts, "vgg16_dilated", "affinity"))
-    with pytest.raises(ValueError, match=r"found those of a classifier on VGG-16\. .* CamClassifier\.from_authors"):
-        AffinityNet.from_authors(weights_of(starts, "vgg16_dilated", "classifier"))
+    with pytest.raises(ValueError, match=r"found those of an AffinityNet on VGG-16\. .* affinity_net_from_authors"):
+        classifier_from_authors(weights_of(starts, "vgg16_dilated", "affinity"))
+    with pytest.raises(ValueError, match=r"found those of a classifier on VGG-16\. .* classifier_from_authors"):
+        affinity_net_from_authors(weights_of(starts, "vgg16_dilated", "classifier"))
     with pytest.raises(ValueError, match=r"found those of a backbone alone on VGG-16\. .*load_start_weights"):
-        AffinityNet.from_authors(starts["vgg16_dilated"])
+        affinity_net_from_authors(starts["vgg16_dilated"])
     torch.save({"layer1.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth: expected weights of the authors' code.*found layer1\.0\.weight"):
-        CamClassifier.from_authors(tmp_path / "other.pth")
+        classifier_from_authors(tmp_path / "other.pth")
 
 
 def test_only_the_authors_networks_have_names_in_their_code(tmp_path):
     with pytest.raises(ValueError, match=r"expected one of the authors' backbones .*got a net on 'resnet10t'"):
-        CamClassifier(Backbone("resnet10t", 16), 2).to_authors(tmp_path / "a.pth")
+        to_authors(CamClassifier(Backbone("resnet10t", 16), 2), tmp_path / "a.pth")
     assert not (tmp_path / "a.pth").exists()
     with torch.device("meta"):
         net = AffinityNet(Backbone("vgg16_dilated", 8, keep=without_last(1)))
     with pytest.raises(ValueError, match="expected VGG-16 with all of its levels"):
-        net.to_authors(tmp_path / "a.pth")
+        to_authors(net, tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -179,7 +186,7 @@ def test_start_weights_fill_the_backbone(starts, backbone):
     net = net.to_empty(device="cpu")
     # With a classifier on top, as the authors' AffinityNet may start from theirs too.
     load_start_weights(net, weights_of(starts, backbone, "classifier"))
-    read = CamClassifier.from_authors(weights_of(starts, backbone, "classifier")).backbone.net
+    read = classifier_from_authors(weights_of(starts, backbone, "classifier")).backbone.net
     whole = dict(read.state_dict())
     for name, value in net.state_dict().items():
         assert name.endswith("num_batches_tracked") or value.equal(whole[name]), name

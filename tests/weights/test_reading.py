@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tag2mask.weights.reading import file_digest, read_weights, without_wrapper
+from tag2mask.disk import file_digest
+from tag2mask.weights.reading import read_weights, without_wrapper
 
 STATE = {"conv.weight": torch.arange(6.0).reshape(1, 2, 3, 1), "conv.bias": torch.tensor([7.0])}
 

@@ -32,6 +32,7 @@ import torch
 
 from tag2mask.ops.cam import background_scores
 from tag2mask.ops.random_walk import random_walk, random_walks
+from tag2mask.ops.refine import with_odds
 from tag2mask.parallel import map_images
 
 if TYPE_CHECKING:
@@ -234,23 +235,6 @@ def choose_image_odds(image: TaggedImage, soft: SoftMask, judge: MaskJudge, comm
     """
     own = judge(image, [with_odds(soft.probabilities, odds) for odds in ODDS])
     return ODDS[_best_with(own, np.asarray(common), _ROUNDS)]
-
-
-def with_odds(probabilities: Tensor, odds: float) -> Tensor:
-    """Probabilities whose odds of the background are multiplied; they still sum to 1.
-
-    Args:
-        probabilities: (1 + K, ...), channel 0 the background.
-        odds: the factor, above 0; 1 changes nothing.
-
-    Example:
-        >>> with_odds(torch.tensor([0.5, 0.25, 0.25]), 2.0).tolist()
-        [0.6666666865348816, 0.1666666716337204, 0.1666666716337204]
-    """
-    if odds == 1:
-        return probabilities
-    weighted = torch.cat([odds * probabilities[:1], probabilities[1:]])
-    return weighted / weighted.sum(dim=0, keepdim=True).clamp(min=_TINY)
 
 
 def _best_with(own: np.ndarray, common: np.ndarray, powers: tuple[float, float]) -> int:

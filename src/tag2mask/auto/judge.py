@@ -13,11 +13,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tag2mask.learning.views import fused_on
+from tag2mask.nets.looking import fused_on
 from tag2mask.ops.cam import as_probabilities
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.separability import colour_bins, colour_separability
-from tag2mask.ops.windows import limit_long_side, normalise, resize_image
+from tag2mask.ops.sizes import limit_long_side, resize_image
+from tag2mask.ops.windows import normalise
 from tag2mask.parallel import Turns
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tag2mask.learning.fit import Runtime
     from tag2mask.nets.classifier import CamClassifier
     from tag2mask.records import TaggedImage
+    from tag2mask.runtime import Runtime
 
 _SIDE = 160
 """Long side in pixels at which masks are made and colours compared: choosing needs no more."""

@@ -13,8 +13,7 @@ import torch
 from pycocotools import mask as run_lengths
 from torch import Tensor
 
-from tag2mask.datasets.files import FileDataset, names_of_files
-from tag2mask.datasets.folder import broken_headers, leave_out
+from tag2mask.datasets.files import FileDataset, broken_headers, leave_out, names_of_files
 from tag2mask.records import IGNORE, labels_from_class_ids
 
 if TYPE_CHECKING:

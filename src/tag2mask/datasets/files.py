@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +17,12 @@ from tag2mask.datasets.images import image_size, read_image, read_mask, read_shr
 from tag2mask.records import TaggedImage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 
 class Masks(Protocol):
@@ -167,3 +170,40 @@ def names_of_files(files: Iterable[str]) -> dict[str, str]:
     taken = Counter([*every, *(stem for file, stem in stems.items() if stem != file)])
     named = {file if taken[stem] > 1 else stem: file for file, stem in stems.items()}
     return dict(sorted(named.items()))
+
+
+def leave_out(root: Path, left_out: Mapping[str, Sequence[str]], *, strict: bool) -> None:
+    """Log what a source leaves out.
+
+    Args:
+        root: where it lies.
+        left_out: what is the matter -> the images or rows.
+        strict: raise instead.
+
+    Raises:
+        ValueError: if strict and anything is left out.
+    """
+    lines = [
+        f"{len(subjects)} {matter}: {', '.join(subjects[:5])}{', ...' if len(subjects) > 5 else ''}"
+        for matter, subjects in left_out.items()
+        if subjects
+    ]
+    if lines and strict:
+        raise ValueError(
+            f"{root}: expected every image and every row to fit, found {'; '.join(lines)}. "
+            "Correct them, or open without strict."
+        )
+    for line in lines:
+        logger.warning("%s: left out: %s", root, line)
+
+
+def broken_headers(paths: Mapping[str, Path], names: Iterable[str]) -> frozenset[str]:
+    """The images whose header cannot be read; a broken end only shows when they are decoded."""
+    broken = set()
+    for name in names:
+        try:
+            image_size(paths[name])
+        except ValueError as error:
+            logger.debug("%s", error)
+            broken.add(name)
+    return frozenset(broken)

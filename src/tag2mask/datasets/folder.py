@@ -7,7 +7,7 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING
 
-from tag2mask.datasets.files import FileDataset, MaskFiles
+from tag2mask.datasets.files import FileDataset, MaskFiles, broken_headers, leave_out
 from tag2mask.datasets.folder_listing import (
     FolderImages,
     MatchedRows,
@@ -18,10 +18,9 @@ from tag2mask.datasets.folder_listing import (
     list_split,
     match_rows,
 )
-from tag2mask.datasets.images import image_size
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -89,31 +88,6 @@ def open_folder(path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, s
     )
 
 
-def leave_out(root: Path, left_out: Mapping[str, Sequence[str]], *, strict: bool) -> None:
-    """Log what a source leaves out.
-
-    Args:
-        root: where it lies.
-        left_out: what is the matter -> the images or rows.
-        strict: raise instead.
-
-    Raises:
-        ValueError: if strict and anything is left out.
-    """
-    lines = [
-        f"{len(subjects)} {matter}: {', '.join(subjects[:5])}{', ...' if len(subjects) > 5 else ''}"
-        for matter, subjects in left_out.items()
-        if subjects
-    ]
-    if lines and strict:
-        raise ValueError(
-            f"{root}: expected every image and every row to fit, found {'; '.join(lines)}. "
-            "Correct them, or open without strict."
-        )
-    for line in lines:
-        logger.warning("%s: left out: %s", root, line)
-
-
 def held_out(names: Iterable[str], fraction: float, seed: int) -> frozenset[str]:
     """Choose a share of the names: those with the smallest hashes.
 
@@ -133,18 +107,6 @@ def held_out(names: Iterable[str], fraction: float, seed: int) -> frozenset[str]
     ordered = sorted(names, key=draw)
     count = min(max(round(fraction * len(ordered)), 1 if fraction > 0 else 0), max(len(ordered) - 1, 0))
     return frozenset(ordered[:count])
-
-
-def broken_headers(paths: Mapping[str, Path], names: Iterable[str]) -> frozenset[str]:
-    """The images whose header cannot be read; a broken end only shows when they are decoded."""
-    broken = set()
-    for name in names:
-        try:
-            image_size(paths[name])
-        except ValueError as error:
-            logger.debug("%s", error)
-            broken.add(name)
-    return frozenset(broken)
 
 
 def unknown_tag(place: str, tag: str, class_names: Collection[str]) -> str:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
-from tag2mask.ops.windows import limit_long_side, resize_image, size_of
+from tag2mask.ops.sizes import limit_long_side, resize_image, size_of
 from tag2mask.records import IGNORE
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from tag2mask.runs.artefacts import write_labels
+from tag2mask.disk import write_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.runs.run_folder import RunFolder
 
 NO_SPLIT = "none"
 """As held-out images: nothing is held out."""
@@ -53,7 +52,7 @@ def find_source(
         ValueError: if an option does not go with the folder, or a split has to be chosen.
     """
     kind, splits = _layout(Path(path))
-    _check_options(path, kind, split=split, val_split=val_split, tags_file=tags_file, val_fraction=val_fraction)
+    check_options(path, kind, split=split, val_split=val_split, tags_file=tags_file, val_fraction=val_fraction)
     source: dict[str, Any] = {"kind": kind, "path": str(Path(path).resolve())}
     if kind == "folder":
         return source | {"val_fraction": val_fraction, "seed": seed}
@@ -84,31 +83,6 @@ def open_source(source: Mapping[str, Any], *, strict: bool = False) -> TagDatase
         fraction, seed = source.get("val_fraction", 0.0), source.get("seed", 0)
         return open_folder(path, val_fraction=fraction, seed=seed, strict=strict)
     raise ValueError(f"{path}: expected a folder, voc or coco as the kind of source, found {kind!r}. Update tag2mask.")
-
-
-def data_of(run: RunFolder, moved: Path | None = None, *, split: str | None = None) -> TagDataset:
-    """The images and tags that a run was made from.
-
-    Args:
-        run: with its ``run.json``.
-        moved: where the folder is now, if not where it was.
-        split: of VOC or COCO, other images than the run's training images; a score then counts those of the run's
-            images that are among them.
-
-    Raises:
-        ValueError: if it is not there, or the run does not say where it is.
-    """
-    source = dict(run.record().get("source", {}))
-    if moved is not None:
-        source = {**source, "path": str(moved)} if source else find_source(moved)
-    elif "path" not in source or not Path(source["path"]).is_dir():
-        # A run made by the library notes no source.
-        why = f"was made from {source['path']}, which is not there" if "path" in source else "does not say from what"
-        raise ValueError(f"{run.path}: the run {why}. Say where the images are with --data FOLDER.")
-    if split is not None:
-        _check_options(source["path"], source.get("kind", "folder"), split=split)
-        source["split"] = split
-    return open_source(source)
 
 
 def check_source(source: Mapping[str, Any], on_progress: Callable[[int, int], None] | None = None) -> Sequence[Problem]:
@@ -146,7 +120,7 @@ def _layout(path: Path) -> tuple[str, tuple[str, ...]]:
     return "folder", ()
 
 
-def _check_options(path: str | Path, kind: str, **options: Any) -> None:
+def check_options(path: str | Path, kind: str, **options: Any) -> None:
     """Require that what was asked for goes with the kind of folder."""
     fitting = {"folder": ("val_fraction",), "voc": ("split", "val_split", "tags_file"), "coco": ("split", "val_split")}
     stray = [name for name, value in options.items() if value and name not in fitting[kind]]

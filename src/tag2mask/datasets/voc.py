@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from tag2mask.datasets.files import FileDataset, MaskFiles
-from tag2mask.datasets.folder import broken_headers, leave_out
+from tag2mask.datasets.files import FileDataset, MaskFiles, broken_headers, leave_out
 from tag2mask.datasets.tag_pickle import read_pickled_tags
 from tag2mask.datasets.tag_table import read_names
 

@@ -11,11 +11,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.parallel import set_own_threads
+from tag2mask.records import LabelledBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from tag2mask.learning.fit import Runtime, Schedule
+    from torch import Tensor
+
+    from tag2mask.learning.fit import Schedule
+    from tag2mask.runtime import Runtime
 
 Place = tuple[int, int]
 """What an item is looked up by: (epoch, index)."""
@@ -100,3 +104,9 @@ def _one_threaded(count: int) -> ThreadPoolExecutor:
     started.wait()
     torch.set_num_threads(before)
     return pool
+
+
+def collate_labelled(items: list[tuple[str, Tensor, Tensor]]) -> LabelledBatch:
+    """Stack views into a batch."""
+    names, pixels, labels = zip(*items, strict=True)
+    return LabelledBatch(tuple(names), torch.stack(pixels), torch.stack(labels))

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.nets.backbones import Backbone, freeze_batch_norm
 from tag2mask.nets.vgg16 import SIDE_GROUPS, Vgg16Dilated
-from tag2mask.weights.authors import authors_state, fill_net, read_authors, write_authors
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 SIDE_CHANNELS = (64, 128, 256)
 """Channels of the side convolutions on the last three levels (authors' code for ResNet-38)."""
@@ -56,33 +49,6 @@ class AffinityNet(nn.Module):
         for conv in self.sides:
             nn.init.kaiming_normal_(conv.weight)  # type: ignore[arg-type]
         nn.init.xavier_uniform_(self.merge.weight, gain=4)
-
-    @classmethod
-    def from_authors(cls, weights: str | Path | Mapping[str, Tensor]) -> AffinityNet:
-        """The net of a file of the authors' code, ``res38_aff.pth`` or ``vgg16_aff.pth``; in evaluation mode.
-
-        Args:
-            weights: the file, or what is in it.
-
-        Raises:
-            ValueError: if it can not be read, or tensors are missing, unexpected or of another shape.
-        """
-        given = read_authors(weights, "affinity")
-        with torch.device("meta"):
-            net = cls(Backbone(given.backbone, output_stride=8))
-        fill_net(net, given)
-        return net.eval()
-
-    def to_authors(self, path: str | Path) -> None:
-        """Write the weights as the authors' code reads them.
-
-        Args:
-            path: of the file, for example ``res38_aff.pth``.
-
-        Raises:
-            ValueError: if the backbone is none of the authors'.
-        """
-        write_authors(path, authors_state(self, self.backbone.name))
 
     def train(self, mode: bool = True) -> AffinityNet:
         """Training mode for all but the batch norms, which keep their statistics (authors' code)."""

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
-from tag2mask.nets.backbones import Backbone
 from tag2mask.nets.paper_backbones import PaperBackbone
 from tag2mask.nets.vgg16 import Vgg16Dilated
 from tag2mask.ops.cam import class_activation_maps
-from tag2mask.weights.authors import authors_state, fill_net, read_authors, write_authors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from tag2mask.nets.backbones import Backbone
 
 
 class CamClassifier(nn.Module):
@@ -37,33 +33,6 @@ class CamClassifier(nn.Module):
         self.head = nn.Linear(backbone.channels[-1], num_classes, bias=False)
         if isinstance(backbone.net, PaperBackbone):
             nn.init.xavier_uniform_(self.head.weight)
-
-    @classmethod
-    def from_authors(cls, weights: str | Path | Mapping[str, Tensor]) -> CamClassifier:
-        """The net of a file of the authors' code, ``res38_cls.pth`` or ``vgg16_cls.pth``; in evaluation mode.
-
-        Args:
-            weights: the file, or what is in it; of any number of classes.
-
-        Raises:
-            ValueError: if it can not be read, or tensors are missing, unexpected or of another shape.
-        """
-        given = read_authors(weights, "classifier")
-        with torch.device("meta"):
-            net = cls(Backbone(given.backbone, output_stride=8), given.num_classes)
-        fill_net(net, given)
-        return net.eval()
-
-    def to_authors(self, path: str | Path) -> None:
-        """Write the weights as the authors' code reads them.
-
-        Args:
-            path: of the file, for example ``res38_cls.pth``.
-
-        Raises:
-            ValueError: if the backbone is none of the authors'.
-        """
-        write_authors(path, authors_state(self, self.backbone.name))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, C) logits."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,11 +13,10 @@ from torchvision.transforms.v2 import functional as TF
 
 from tag2mask.checks import check_shape
 from tag2mask.ops.hue import turn_hues
+from tag2mask.ops.sizes import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from tag2mask.records import TaggedImage
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -25,45 +24,6 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     scaled: Tensor = TF.to_dtype(pixels, torch.float32, scale=True)
     normal: Tensor = TF.normalize(scaled, list(mean), list(std))
     return normal
-
-
-def size_of(maps: Tensor) -> tuple[int, int]:
-    """(height, width) of (..., H, W)."""
-    return int(maps.shape[-2]), int(maps.shape[-1])
-
-
-def resize_image(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """(3, H, W) uint8 -> (3, height, width) uint8, antialiased bilinear."""
-    if size_of(pixels) == size:
-        return pixels
-    resized: Tensor = TF.resize(pixels, list(size), antialias=True)
-    return resized
-
-
-def fit_long_side(size: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """The size with the same aspect whose longer side is `long_side`; no side below 1 pixel.
-
-    Example:
-        >>> fit_long_side((200, 400), 100)
-        (50, 100)
-    """
-    factor = long_side / max(size)
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-
-
-def limit_long_side(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """The size itself, or shrunk to `longest` if its longer side is above; 0 means no limit.
-
-    Example:
-        >>> limit_long_side((200, 400), 500), limit_long_side((200, 400), 200), limit_long_side((9, 9), 0)
-        ((200, 400), (100, 200), (9, 9))
-    """
-    return fit_long_side(size, longest) if 0 < longest < max(size) else size
-
-
-def shrink(image: TaggedImage, side: int) -> TaggedImage:
-    """A copy of an image whose longer side is at most `side` pixels; 0 means no limit."""
-    return replace(image, pixels=resize_image(image.pixels, limit_long_side(image.size, side)), full_size=image.size)
 
 
 @dataclass(frozen=True)

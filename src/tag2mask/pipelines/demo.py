@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.save_folder import save_folder
 from tag2mask.datasets.scenes.scenes import make_scenes
-from tag2mask.runs.artefacts import read_json, write_json
+from tag2mask.disk import read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,37 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 from tag2mask.auto.judge import MaskJudge
 from tag2mask.datasets.dataset import without
-from tag2mask.learning.fit import Runtime
-from tag2mask.pipelines.affinitynet import (
-    AffinityNetSettings,
-    make_start,
-    prepare,
-    settings_of,
-    versions,
-)
+from tag2mask.pipelines.affinitynet import AffinityNetSettings, make_start, settings_of
 from tag2mask.pipelines.ial_settings import STARTS, IALSettings
 from tag2mask.pipelines.one_backbone import check_backbones
-from tag2mask.pipelines.prepare import working_copies
-from tag2mask.runs.round import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY, Round
+from tag2mask.pipelines.prepare import prepare, versions, working_copies
+from tag2mask.runs.round import ESTIMATE, MINE, PAIRWISE, REFINE, SUPERPIXELS, UNARY, Round
 from tag2mask.runs.run_folder import STAGES, RunFolder
 from tag2mask.runs.settings import plain
-from tag2mask.stages.r0_superpixels import SUPERPIXELS, make_superpixels
+from tag2mask.runtime import Runtime
+from tag2mask.stages.r0_superpixels import make_superpixels
 from tag2mask.stages.r1_unary import learn_unary
+from tag2mask.stages.r2_estimate import estimate_unary
 from tag2mask.stages.r3_mine import mine_regions
 from tag2mask.stages.r4_pairwise import learn_pairwise
-from tag2mask.stages.r5_refine import estimate_unary, refine_masks
+from tag2mask.stages.r5_refine import refine_masks
 from tag2mask.stages.s1_classify import load_classifier
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.learning.segmenting import LabelSource
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.pipelines.ial_settings import RoundSettings
     from tag2mask.records import SoftMask
     from tag2mask.runs.run_folder import Artefacts
-    from tag2mask.stages.s6_segment import LabelSource
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tag2mask.checks import check_choice, check_number
+from tag2mask.datasets.dataset import typical_side
+from tag2mask.learning.pairwise import PairwiseSettings
+from tag2mask.learning.segmenting import SegmentSettings
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.superpixels import SuperpixelSettings
-from tag2mask.pipelines.affinitynet import typical_side
 from tag2mask.stages.r3_mine import MineSettings
-from tag2mask.stages.r4_pairwise import PairwiseSettings
-from tag2mask.stages.s6_segment import SegmentSettings
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from _typeshed import DataclassInstance
+
+Nested = TypeVar("Nested", bound="DataclassInstance")
+"""Settings of several stages."""
 
 
 def fit_value(kind: Any, value: Any) -> Any:
@@ -63,3 +73,34 @@ def words_of(kind: Any) -> str:
     if get_origin(kind) is tuple:
         return f"a list of {'' if parts[-1] is Ellipsis else f'{len(parts)} times '}{words_of(parts[0])}"
     return {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}.get(kind, str(kind))
+
+
+def change_settings(settings: Nested, changes: Sequence[str]) -> Nested:
+    """Replace single fields, given as ``stage.field=value``.
+
+    Args:
+        settings: a dataclass of dataclasses; left as it is.
+        changes: for example ``["seed.alpha_object=4", "classify.backbone=resnet34"]``; the value is read as JSON,
+            and as plain text where it is none.
+
+    Raises:
+        ValueError: if there is no such stage or field, or the value has another type or is out of range.
+    """
+    for change in changes:
+        place, equals, text = change.partition("=")
+        stage, _, name = place.partition(".")
+        part = getattr(settings, stage, None) if stage in type(settings).__dataclass_fields__ else None
+        if not equals or part is None or name not in type(part).__dataclass_fields__:
+            stages = ", ".join(type(settings).__dataclass_fields__)
+            known = f" {stage} has: {', '.join(type(part).__dataclass_fields__)}." if part is not None else ""
+            raise ValueError(f"setting {change!r}: expected STAGE.FIELD=VALUE with one of the stages {stages}.{known}")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        try:
+            value = fit_value(get_type_hints(type(part))[name], value)
+        except TypeError as error:
+            raise ValueError(f"setting {change!r}: {error}.") from error
+        settings = replace(settings, **{stage: replace(part, **{name: value})})
+    return settings

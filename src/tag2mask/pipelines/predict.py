@@ -14,18 +14,17 @@ import numpy as np
 from PIL import Image
 
 from tag2mask.datasets.images import read_image
-from tag2mask.learning.fit import Runtime
-from tag2mask.learning.views import fused_on
-from tag2mask.ops.windows import size_of
+from tag2mask.disk import whole_file, write_labels, write_unit
+from tag2mask.learning.pairwise import PairwiseSettings, apply_pairwise, build_pairwise
+from tag2mask.learning.segmenting import SegmentSettings, build_segmenter, image_probabilities, mask_of
+from tag2mask.nets.looking import fused_on
+from tag2mask.ops.sizes import size_of
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.progress import track
 from tag2mask.report.pictures import overlay
-from tag2mask.runs.artefacts import whole_file, write_labels, write_unit
 from tag2mask.runs.round import PAIRWISE, UNARY, Round, finished_rounds
 from tag2mask.runs.run_folder import RunFolder
-from tag2mask.stages.r4_pairwise import PairwiseSettings, build_pairwise
-from tag2mask.stages.r5_refine import apply_pairwise
-from tag2mask.stages.s6_segment import SegmentSettings, build_segmenter, image_probabilities, mask_of
+from tag2mask.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

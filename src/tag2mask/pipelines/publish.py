@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tag2mask.disk import write_json
 from tag2mask.report.page import write_report
-from tag2mask.runs.artefacts import write_json
 from tag2mask.scores.score import score_rounds, score_run
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.runs.run_folder import RunFolder
-    from tag2mask.scores.confusion import ScoreTable
     from tag2mask.scores.round_table import RoundTable
+    from tag2mask.scores.score_table import ScoreTable
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tag2mask.disk import whole_file
+from tag2mask.ops.colours import colour_labels
 from tag2mask.records import labels_from_class_ids
-from tag2mask.report import pictures
 from tag2mask.report.stories import best_labels, draw_story, mean_iou
-from tag2mask.runs.artefacts import whole_file
 from tag2mask.runs.round import finished_rounds
 from tag2mask.scores.round_table import COLUMNS, RoundTable
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.report.stories import Story
     from tag2mask.runs.run_folder import RunFolder
-    from tag2mask.scores.confusion import ScoreTable
+    from tag2mask.scores.score_table import ScoreTable
 
 RANKED_IMAGES = 500
 """Best, median and worst are looked for among at most this many images."""
@@ -174,7 +174,7 @@ def _columns(stories: Iterable[Story]) -> list[str]:
 def _css_colours(num_classes: int) -> list[str]:
     """The colour of the background and of every class."""
     labels = torch.cat([torch.zeros(1, dtype=torch.int64), labels_from_class_ids(torch.arange(num_classes))])
-    return ["#" + bytes(colour).hex() for colour in pictures.colour_labels(labels.numpy())]
+    return ["#" + bytes(colour).hex() for colour in colour_labels(labels.numpy())]
 
 
 def _bar_rows(table: ScoreTable | None) -> list[tuple[str, list[float]]]:

@@ -8,18 +8,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tag2mask.checks import check_choice, check_dtype, check_range, check_shape
+from tag2mask.ops.colours import colour_labels
 from tag2mask.records import BACKGROUND, IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    Picture = np.ndarray[Any, np.dtype[np.uint8]]
-    Labels = np.ndarray[Any, np.dtype[np.integer[Any]]]
+    from tag2mask.ops.colours import Labels, Picture
+
     Flags = np.ndarray[Any, np.dtype[np.bool_]]
     Scores = np.ndarray[Any, np.dtype[np.floating[Any]]]
-
-STRAY = (255, 255, 255)
-"""The colour of labels that should not occur; the VOC colour map does not use it."""
 
 HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 """From cold to hot, evenly spaced: dark to light as well, so that it reads in grey, too."""
@@ -35,38 +33,6 @@ GAP_SHARE = 0.03
 
 WIDEST = 3.0
 """A picture in a strip is at most this many times as wide as high."""
-
-
-def palette(num_classes: int = IGNORE - 1) -> Picture:
-    """(256, 3) uint8: the colour of every label, by the rule of PASCAL VOC.
-
-    The bits of the label go to red, green, blue in turn, the lowest to each colour's highest bit. Labels
-    that `num_classes` do not allow are white, so that a stray one shows.
-
-    Example:
-        >>> palette()[[0, 1, 2, 15, 255]].tolist()
-        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [224, 224, 192]]
-    """
-    labels = np.arange(256)
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    for bit in range(8):
-        colours[:, bit % 3] |= ((labels >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
-    colours[(labels > num_classes) & (labels != IGNORE)] = STRAY
-    return colours
-
-
-def colour_labels(labels: Labels) -> Picture:
-    """The colour of every pixel's label. Above 255 the colours of 1..254 come again.
-
-    Args:
-        labels: any shape, integers: 0, 1..C, IGNORE.
-
-    Returns:
-        The same shape and one dimension of 3 more, uint8 RGB.
-    """
-    wide = np.asarray(labels, dtype=np.int64)
-    coloured: Picture = palette()[np.where(wide > IGNORE, (wide - IGNORE - 1) % (IGNORE - 1) + 1, wide)]
-    return coloured
 
 
 def overlay(pixels: Picture, labels: Labels, opacity: float = 0.5) -> Picture:

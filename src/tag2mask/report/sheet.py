@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from tag2mask.disk import whole_file
 from tag2mask.report.pictures import boundary_picture, heatmap, overlay, strip
-from tag2mask.runs.artefacts import whole_file
 from tag2mask.scores.confusion import Confusion
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.report.pictures import Picture
+    from tag2mask.ops.colours import Picture
     from tag2mask.runs.run_folder import RunFolder
 
 HEIGHT = 176

@@ -14,14 +14,15 @@ from PIL import Image
 
 from tag2mask.report import pictures
 from tag2mask.runs.round import Round
-from tag2mask.scores.confusion import Confusion, percent
+from tag2mask.scores.confusion import Confusion
+from tag2mask.scores.score_table import percent
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.ops.colours import Picture
     from tag2mask.records import PseudoMask, Seeds
-    from tag2mask.report.pictures import Picture
     from tag2mask.runs.run_folder import RunFolder
 
 JPEG_QUALITY = 82

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tag2mask.disk import whole_file
+
 import json
 import os
 import tempfile
@@ -16,7 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tag2mask.report.pictures import palette
+from tag2mask.ops.colours import palette
 from tag2mask.records import Cams, Regions, SeedScores, SoftMask
 
 if TYPE_CHECKING:
@@ -25,86 +27,6 @@ if TYPE_CHECKING:
 _NPZ_TURNS = Lock()
 """numpy reads the head of an array by Python's parser, which several threads must not do at a time: up to Python 3.11.7
 it raises a SystemError once in a while."""
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an error.
-
-    Args:
-        path: where the file shall be; its folder is made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix + ".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes files that only the owner may read; a run is meant to be shared.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that killed writers left anywhere below a folder that nobody writes to now."""
-    for path in folder.rglob(".*.part"):
-        path.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        ValueError: if the file is damaged; the message says where and what to do.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: expected JSON, found a damaged file ({error}). Delete it to make it again."
-        ) from error
-
-
-def write_labels(path: Path, labels: Tensor, num_classes: int) -> None:
-    """Write a label map as an indexed PNG in the VOC colours; as 16-bit grey above 254 classes.
-
-    Args:
-        path: ends with ``.png``.
-        labels: (H, W) int64: 0, 1..C, IGNORE.
-        num_classes: C.
-    """
-    narrow = labels.numpy().astype(np.uint8 if num_classes < 255 else np.uint16)
-    image = Image.fromarray(narrow)
-    if num_classes < 255:
-        image.putpalette(palette(num_classes).tobytes())
-    with whole_file(path) as temporary:
-        image.save(temporary, format="PNG")
-
-
-def read_labels(path: Path) -> Tensor:
-    """Read what `write_labels` wrote: (H, W) int64."""
-    with Image.open(path) as image:
-        return torch.from_numpy(np.array(image).astype(np.int64))
-
-
-def write_unit(path: Path, values: Tensor) -> None:
-    """Write (H, W) float32 in [0, 1] as an 8-bit grey PNG."""
-    with whole_file(path) as temporary:
-        Image.fromarray((values * 255).round().to(torch.uint8).numpy()).save(temporary, format="PNG")
-
-
-def read_unit(path: Path) -> Tensor:
-    """Read what `write_unit` wrote: (H, W) float32 in [0, 1]."""
-    with Image.open(path) as image:
-        return torch.from_numpy(np.array(image)).float() / 255
 
 
 @contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from tag2mask.records import Regions
+from tag2mask.runs.artefacts import read_regions
+
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from tag2mask.runs.artefacts import read_labels, read_region_scores, read_soft_mask, read_unit
+from tag2mask.runs.artefacts import read_region_scores, read_soft_mask
+from tag2mask.disk import read_labels, read_unit
 from tag2mask.runs.settings import Settings, settings_from
 from tag2mask.runs.stage_folder import load_weights_file, state_of
 from tag2mask.runs.run_folder import ROUND_STAGES, Artefacts
@@ -209,3 +213,22 @@ def finished_rounds(run: RunFolder) -> int:
     while Round(run, count + 1).finished:
         count += 1
     return count
+
+
+SUPERPIXELS = "em/superpixels"
+
+
+def regions_of(run: RunFolder, name: str) -> Regions:
+    """The superpixels of a training image.
+
+    Args:
+        run: with finished superpixels.
+        name: of the image.
+
+    Raises:
+        ValueError: if they are not there.
+    """
+    path = run.path / SUPERPIXELS / "regions" / f"{name}.npz"
+    if not path.is_file():
+        raise ValueError(f"{path}: expected superpixels, found nothing. Delete {run.path / SUPERPIXELS} and run again.")
+    return read_regions(path)

@@ -17,15 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tag2mask.runs.artefacts import (
-    read_cams,
-    read_json,
-    read_labels,
-    read_scores,
-    read_unit,
-    remove_leftovers,
-    write_json,
-)
+from tag2mask.runs.artefacts import read_cams, read_scores
+from tag2mask.disk import read_json, read_labels, read_unit, remove_leftovers, write_json
 from tag2mask.runs.settings import keyed
 from tag2mask.runs.stage_folder import StageFolder, clear_stage, load_weights_file, state_of
 from tag2mask.records import Cams, PseudoMask, Seeds, SeedScores

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tag2mask.weights.reading import file_digest
+from tag2mask.disk import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

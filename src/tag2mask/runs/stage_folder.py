@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from tag2mask.runs.artefacts import read_json, write_json, write_weights
+from tag2mask.runs.artefacts import write_weights
+from tag2mask.disk import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

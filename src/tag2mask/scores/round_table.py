@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tag2mask.scores.confusion import percent, rounded, text_columns
+from tag2mask.scores.score_table import percent, rounded, text_columns
 
 ENERGY_DIGITS = 9
 """Of energies in files: they are some millionths."""

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from tag2mask.progress import track
 from tag2mask.records import IGNORE, PseudoMask
 from tag2mask.runs.round import REFINE, Round, finished_rounds
-from tag2mask.scores.confusion import Confusion, ScoreRow, ScoreTable, ThresholdSweep, decided_share
+from tag2mask.scores.confusion import Confusion, ThresholdSweep, decided_share
 from tag2mask.scores.round_table import RoundScore, RoundTable
+from tag2mask.scores.score_table import ScoreRow, ScoreTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from tag2mask.datasets.memory import Kept
 from tag2mask.ops.superpixels import SuperpixelSettings, resize_regions, superpixels
 from tag2mask.parallel import map_images
 from tag2mask.records import Regions
 from tag2mask.runs.artefacts import read_regions, write_regions
+from tag2mask.runs.round import SUPERPIXELS
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.runs.run_folder import RunFolder
-
-SUPERPIXELS = "em/superpixels"
 
 
 def make_superpixels(data: TagDataset, run: RunFolder, settings: SuperpixelSettings) -> None:
@@ -44,28 +41,3 @@ def make_superpixels(data: TagDataset, run: RunFolder, settings: SuperpixelSetti
     counts += [read_regions(stage.file(path, ".npz")).count for path in set(names) - set(missing)]
     mean = sum(counts) / max(1, len(counts))
     stage.finish(f"{settings.algorithm}, {mean:.0f} superpixels an image", items=len(data.names))
-
-
-def kept_regions(run: RunFolder) -> Kept[Regions]:
-    """The superpixels of training images, read once as far as they fit into memory.
-
-    Args:
-        run: with finished superpixels.
-    """
-    return Kept(partial(regions_of, run))
-
-
-def regions_of(run: RunFolder, name: str) -> Regions:
-    """The superpixels of a training image.
-
-    Args:
-        run: with finished superpixels.
-        name: of the image.
-
-    Raises:
-        ValueError: if they are not there.
-    """
-    path = run.path / SUPERPIXELS / "regions" / f"{name}.npz"
-    if not path.is_file():
-        raise ValueError(f"{path}: expected superpixels, found nothing. Delete {run.path / SUPERPIXELS} and run again.")
-    return read_regions(path)

@@ -12,13 +12,14 @@ from torch.utils.data import Dataset
 from tag2mask.checks import check_shape
 from tag2mask.learning.batches import epoch_batches
 from tag2mask.learning.fit import fit
+from tag2mask.learning.segmenting import build_segmenter, learn_masks
 from tag2mask.learning.views import random_view
 from tag2mask.ops.losses import object_weight, soft_label_loss
 from tag2mask.ops.seeds import labels_of_scores
-from tag2mask.ops.windows import cut_window, size_of
+from tag2mask.ops.sizes import size_of
+from tag2mask.ops.windows import cut_window
 from tag2mask.records import SoftMask
 from tag2mask.runs.round import UNARY
-from tag2mask.stages.s6_segment import build_segmenter, learn_masks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.learning.fit import CheckpointStore, Fitted, Runtime
+    from tag2mask.learning.fit import CheckpointStore, Fitted
+    from tag2mask.learning.segmenting import LabelSource, SegmentSettings
     from tag2mask.nets.backbones import Backbone
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.runs.round import Round
     from tag2mask.runs.run_folder import Artefacts
-    from tag2mask.stages.s6_segment import LabelSource, SegmentSettings
+    from tag2mask.runtime import Runtime
 
 
 @dataclass(frozen=True)

@@ -9,23 +9,24 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.checks import check_choice, check_number
+from tag2mask.disk import write_labels
 from tag2mask.learning.batches import epoch_batches
-from tag2mask.learning.fit import Runtime, Schedule, fit
-from tag2mask.learning.views import check_views, crop_side, fused_on, whole_view
+from tag2mask.learning.fit import Schedule, fit
+from tag2mask.learning.region_views import RegionBatch, RegionViews, collate_regions
+from tag2mask.learning.views import check_views, crop_side
 from tag2mask.nets.backbones import to_channels_last
+from tag2mask.nets.looking import fused_on, whole_view
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
 from tag2mask.ops.mining import allowed_labels, confident_regions, mask_logits, region_labels_to_pixels, region_samples
+from tag2mask.ops.refine import sharpened_labels, soft_labels
+from tag2mask.ops.sizes import limit_long_side
 from tag2mask.ops.superpixels import join_regions
-from tag2mask.ops.windows import limit_long_side
 from tag2mask.parallel import Turns, map_images
 from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
-from tag2mask.runs.artefacts import write_labels, write_region_scores
+from tag2mask.runs.artefacts import write_region_scores
 from tag2mask.runs.image_numbers import Tally
-from tag2mask.runs.round import ESTIMATE, MINE, Round
+from tag2mask.runs.round import ESTIMATE, MINE, SUPERPIXELS, Round, regions_of
 from tag2mask.runs.settings import weights_file
-from tag2mask.stages.r0_superpixels import SUPERPIXELS, regions_of
-from tag2mask.stages.r3_views import RegionBatch, RegionViews, collate_regions
-from tag2mask.stages.r5_sharpen import sharpened_labels, soft_labels
 from tag2mask.weights.starting import starting_backbone
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tag2mask.records import Regions, TaggedImage
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runs.stage_folder import StageFolder
+    from tag2mask.runtime import Runtime
 
 
 @dataclass(frozen=True)

@@ -2,97 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-
-from tag2mask.learning.views import fused_on, whole_view
+from tag2mask.disk import write_labels, write_unit
+from tag2mask.learning.pairwise import apply_pairwise
+from tag2mask.learning.segmenting import image_probabilities, mask_of
+from tag2mask.nets.looking import fused_on
 from tag2mask.nets.spn import resize_maps
 from tag2mask.ops.energy import smoothness_energy
-from tag2mask.ops.mining import allowed_labels
+from tag2mask.ops.sizes import size_of
+from tag2mask.ops.soft_masks import soft_mask, with_tags
 from tag2mask.ops.superpixels import resize_regions
-from tag2mask.ops.windows import limit_long_side, size_of
 from tag2mask.parallel import Turns, map_images
-from tag2mask.records import SoftMask
-from tag2mask.runs.artefacts import write_labels, write_soft_mask, write_unit
+from tag2mask.runs.artefacts import write_soft_mask
 from tag2mask.runs.image_numbers import Tally
-from tag2mask.runs.round import ESTIMATE, MINE, PAIRWISE, REFINE, UNARY
+from tag2mask.runs.round import ESTIMATE, MINE, PAIRWISE, REFINE
+from tag2mask.stages.r2_estimate import EstimateSettings
 from tag2mask.stages.r5_sharpen import sharpen_masks
-from tag2mask.stages.s6_segment import image_probabilities, mask_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.auto.judge import MaskJudge
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.learning.fit import Runtime
+    from tag2mask.learning.pairwise import PairwiseSettings
+    from tag2mask.learning.segmenting import SegmentSettings
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import TaggedImage
     from tag2mask.runs.round import Round
     from tag2mask.runs.stage_folder import StageFolder
-    from tag2mask.stages.r4_pairwise import PairwiseSettings
-    from tag2mask.stages.s6_segment import SegmentSettings
-
-
-@dataclass(frozen=True)
-class EstimateSettings:
-    """What the estimates of a round depend on besides the networks.
-
-    Args:
-        max_side: images with a longer side are shrunk to it.
-        stride: image pixels per cell of the kept probabilities.
-        refined: whether there is a pairwise network.
-        averaged: whether masks are sharpened from the mean of alpha_p over the rounds so far.
-    """
-
-    max_side: int
-    stride: int
-    refined: bool = True
-    averaged: bool = False
-
-
-def estimate_unary(
-    data: TagDataset, net: Segmenter, this: Round, settings: SegmentSettings, *, stride: int, runtime: Runtime
-) -> None:
-    """alpha_u of every training image, its tags applied, and the plain masks of held-out ones; or find it done.
-
-    Args:
-        data: images and tags.
-        net: the unary network of the round.
-        this: the round; ``soft/`` and ``masks/`` go there.
-        settings: how the net was trained.
-        stride: image pixels per cell of the kept probabilities.
-        runtime: where.
-    """
-    title = f"{this.folder}/{ESTIMATE}"
-    stage = this.run.open_stage(title, EstimateSettings(settings.max_side, stride), (f"{this.folder}/{UNARY}",))
-    if stage.finished:
-        return
-    classes = len(data.class_names)
-    names = [f"masks/{name}" for name in (*data.names, *data.val_names)]
-    train = set(data.names)
-    turns, looking = Turns(runtime.device, settings.max_side), fused_on(net, runtime)
-
-    def work(path: str) -> None:
-        image = data[path.removeprefix("masks/")]
-        with turns.take(), runtime.inference(looking):
-            probabilities = image_probabilities(image.pixels, looking, settings, runtime)
-        if image.name in train:
-            soft = soft_mask(image, probabilities, stride)
-            write_soft_mask(stage.file(f"soft/{image.name}", ".npz"), soft)
-            probabilities = with_tags(probabilities, image.tags)
-        mask = mask_of(image.name, probabilities, image.size)
-        # Last, because this file says that the image is done.
-        write_labels(stage.file(path, ".png"), mask.labels, classes)
-
-    map_images(work, stage.missing(names, ".png"), title)
-    stage.finish(f"alpha_u of {len(names)} images", items=len(names))
+    from tag2mask.runtime import Runtime
 
 
 def refine_masks(
@@ -180,71 +122,6 @@ def _refine_training(
     tally.add(image.name, _energies(alpha, refined, again, this.mined[image.name].labels))
     write_soft_mask(stage.file(f"soft/{image.name}", ".npz"), soft_mask(image, refined, 1))
     return refined
-
-
-def apply_pairwise(
-    pixels: Tensor,
-    alpha: Tensor,
-    net: PairwiseNetwork | None,
-    settings: PairwiseSettings,
-    runtime: Runtime,
-    *,
-    times: int = 1,
-) -> list[Tensor]:
-    """G alpha of one image, then G G alpha and so on; call inside ``runtime.inference(net)``.
-
-    Args:
-        pixels: (3, H, W) uint8.
-        alpha: (1 + C, h, w) probabilities of any size.
-        net: gives G; None: G is the identity.
-        settings: of the pairwise network.
-        runtime: where.
-        times: how often G is applied.
-
-    Returns:
-        One (1 + C, h', w') float32 for each time, at the network's cells; without a network all are alpha.
-    """
-    if net is None:
-        return [alpha] * times
-    size = limit_long_side(size_of(pixels), settings.max_side)
-    guidance = net.guide(whole_view(pixels, size, net.backbone, runtime))
-    maps, found = alpha[None].to(runtime.device), []
-    for _ in range(times):
-        maps = net.refine(guidance, maps)
-        found.append(maps[0].float().cpu())
-    return found
-
-
-def with_tags(probabilities: Tensor, tags: Tensor) -> Tensor:
-    """Keep the background and the classes among an image's tags; what is left sums to 1 again.
-
-    Args:
-        probabilities: (1 + C, h, w).
-        tags: (C,) bool.
-
-    Example:
-        >>> with_tags(torch.tensor([0.2, 0.5, 0.3]).view(3, 1, 1), torch.tensor([False, True])).flatten().tolist()
-        [0.4000000059604645, 0.0, 0.6000000238418579]
-    """
-    kept = probabilities * allowed_labels(tags).view(-1, 1, 1)
-    total = kept.sum(dim=0, keepdim=True)
-    # Where nothing at all is left of the probability, the pixel is background.
-    kept[0] += total[0] <= 0
-    return kept / kept.sum(dim=0, keepdim=True)
-
-
-def soft_mask(image: TaggedImage, probabilities: Tensor, stride: int) -> SoftMask:
-    """Probabilities of an image's tags, averaged over cells.
-
-    Args:
-        image: with its tags.
-        probabilities: (1 + C, h, w).
-        stride: pixels of `probabilities` per cell; 1 keeps them as they are.
-    """
-    cells = math.ceil(probabilities.shape[-2] / stride), math.ceil(probabilities.shape[-1] / stride)
-    pooled = F.interpolate(with_tags(probabilities, image.tags)[None], cells, mode="area")[0]
-    channels = torch.cat([image.class_ids.new_zeros(1), image.class_ids + 1])
-    return SoftMask(image.name, image.class_ids, pooled[channels].clamp(0, 1), image.size)
 
 
 def _energies(alpha: Tensor, refined: Tensor, again: Tensor, mined: Tensor) -> dict[str, float]:

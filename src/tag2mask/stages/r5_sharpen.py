@@ -8,54 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-
-from tag2mask.auto.choose import choose_image_odds, choose_odds, with_odds
-from tag2mask.ops.seeds import labels_of_scores
+from tag2mask.auto.choose import choose_image_odds, choose_odds
+from tag2mask.disk import write_labels
+from tag2mask.ops.refine import sharpened_labels
 from tag2mask.parallel import map_images
-from tag2mask.runs.artefacts import write_labels
 from tag2mask.runs.image_numbers import Tally
-from tag2mask.stages.s3_seed import crf_probabilities, resize_labels
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tag2mask.auto.judge import MaskJudge
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.ops.crf import CrfSettings
-    from tag2mask.records import SoftMask, TaggedImage
+    from tag2mask.records import SoftMask
     from tag2mask.runs.run_folder import Artefacts
     from tag2mask.runs.stage_folder import StageFolder
-
-
-def sharpened_labels(image: TaggedImage, soft: SoftMask, max_side: int, crf: CrfSettings, odds: float = 1.0) -> Tensor:
-    """Labels of an image's probabilities after the dense CRF: objects end at edges of the image.
-
-    Args:
-        image: its pixels guide the CRF.
-        soft: alpha_u or alpha_p.
-        max_side: the CRF works at no longer side than this; 0: at the image's size.
-        crf: its kernels.
-        odds: what the odds of the background are multiplied with first.
-
-    Returns:
-        (H, W) int64: 0, 1..C.
-    """
-    if len(soft.class_ids) == 0:
-        return torch.zeros(image.size, dtype=torch.int64)
-    _, refined = crf_probabilities(image, with_odds(soft.probabilities, odds), max_side, crf)
-    return resize_labels(labels_of_scores(refined, soft.class_ids), image.size)
-
-
-def soft_labels(soft: SoftMask) -> Tensor:
-    """The likeliest labels of an image's probabilities, (H, W) int64: 0, 1..C.
-
-    Args:
-        soft: alpha_u or alpha_p; enlarged to the image first.
-    """
-    whole = F.interpolate(soft.probabilities[None], soft.image_size, mode="bilinear", align_corners=False)[0]
-    return labels_of_scores(whole, soft.class_ids)
 
 
 def sharpen_masks(

@@ -11,14 +11,15 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
 from tag2mask.learning.batches import epoch_batches
-from tag2mask.learning.fit import Runtime, Schedule, fit
-from tag2mask.learning.views import check_views, crop_side, random_view, whole_view
+from tag2mask.learning.fit import Schedule, fit
+from tag2mask.learning.views import check_views, crop_side, random_view
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.classifier import CamClassifier
+from tag2mask.nets.looking import whole_view
 from tag2mask.nets.paper_backbones import PaperBackbone, freeze_first_stages
 from tag2mask.ops.losses import tag_loss
 from tag2mask.ops.ranking import mean_average_precision
-from tag2mask.ops.windows import limit_long_side
+from tag2mask.ops.sizes import limit_long_side
 from tag2mask.records import PHOTO_SIDE, TaggedBatch
 from tag2mask.runs.settings import weights_file
 from tag2mask.weights.starting import loaded_backbone
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.nets.backbones import Backbone
     from tag2mask.runs.run_folder import RunFolder
+    from tag2mask.runtime import Runtime
 
 STAGE = "01_classify"
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from tag2mask.checks import check_number
-from tag2mask.learning.views import fused_on, whole_view
+from tag2mask.nets.looking import fused_on, whole_view
 from tag2mask.ops.cam import merge_views, normalise_maps, sharpen_diffuse, upper_fence
-from tag2mask.ops.windows import limit_long_side
+from tag2mask.ops.sizes import limit_long_side
 from tag2mask.parallel import Turns, map_images
 from tag2mask.records import Cams
 from tag2mask.runs.artefacts import write_cams
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.learning.fit import Runtime
     from tag2mask.nets.classifier import CamClassifier
     from tag2mask.records import TaggedImage
     from tag2mask.runs.run_folder import Artefacts, RunFolder
     from tag2mask.runs.stage_folder import StageFolder
+    from tag2mask.runtime import Runtime
 
 STAGE = "02_localize"
 

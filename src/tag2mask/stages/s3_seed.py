@@ -10,16 +10,17 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.auto.choose import choose_alpha
+from tag2mask.disk import write_labels
 from tag2mask.ops.cam import as_probabilities, with_background
-from tag2mask.ops.crf import CrfSettings, DenseCrf, dense_crf
+from tag2mask.ops.crf import CrfSettings, DenseCrf
+from tag2mask.ops.refine import image_for_crf
 from tag2mask.ops.seeds import labels_of_scores, seed_labels
-from tag2mask.ops.windows import limit_long_side, resize_image
+from tag2mask.ops.sizes import resize_labels
 from tag2mask.parallel import map_images
 from tag2mask.records import SeedScores
-from tag2mask.runs.artefacts import write_labels, write_scores
+from tag2mask.runs.artefacts import write_scores
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from tag2mask.auto.judge import MaskJudge
@@ -72,29 +73,6 @@ def refined_scores(crf: DenseCrf, cams: Cams, alpha: float, size: tuple[int, int
     return torch.from_numpy(crf.refine(as_probabilities(with_background(maps, alpha)).numpy()))
 
 
-def image_for_crf(image: TaggedImage, max_side: int) -> np.ndarray:
-    """(H, W, 3) uint8 at the size at which the CRF works."""
-    small = resize_image(image.pixels, limit_long_side(image.size, max_side))
-    return small.permute(1, 2, 0).contiguous().numpy()
-
-
-def crf_probabilities(image: TaggedImage, scores: Tensor, max_side: int, crf: CrfSettings) -> tuple[Tensor, Tensor]:
-    """Score maps of any size, enlarged to where the CRF works, and refined there.
-
-    Args:
-        image: its pixels guide the CRF.
-        scores: (1 + K, h, w), channel 0 the background.
-        max_side: the CRF works at no longer side than this; 0 means at the image's own.
-        crf: its kernels.
-
-    Returns:
-        The scores before and after, both (1 + K, H, W) float32.
-    """
-    small = image_for_crf(image, max_side)
-    before = F.interpolate(scores[None], small.shape[:2], mode="bilinear", align_corners=False)[0]
-    return before, torch.from_numpy(dense_crf(small, as_probabilities(before).numpy(), settings=crf, threads=1))
-
-
 def image_seeds(
     image: TaggedImage, cams: Cams, alphas: tuple[float, float], settings: SeedSettings, crf: CrfSettings
 ) -> tuple[SeedScores, Tensor, Tensor]:
@@ -114,13 +92,6 @@ def image_seeds(
     pooled = (F.interpolate(maps[None], kept, mode="area")[0].clamp(0, 1) for maps in (low, high))
     full = [resize_labels(labels, image.size) for labels in (seeds, refined)]
     return SeedScores(image.name, cams.class_ids, *pooled), full[0], full[1]
-
-
-def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """(h, w) -> (H, W) labels, nearest."""
-    if tuple(labels.shape) == size:
-        return labels
-    return F.interpolate(labels[None, None].float(), size, mode="nearest-exact")[0, 0].long()
 
 
 def make_seeds(

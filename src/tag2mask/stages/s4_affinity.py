@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -12,15 +11,16 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_choice, check_number
 from tag2mask.datasets.memory import Kept
-from tag2mask.learning.batches import epoch_batches
-from tag2mask.learning.fit import Runtime, Schedule, fit
+from tag2mask.learning.batches import collate_labelled, epoch_batches
+from tag2mask.learning.fit import Schedule, fit
 from tag2mask.learning.views import check_jitter
 from tag2mask.nets.affinity_net import AffinityNet
 from tag2mask.nets.backbones import frozen_parameters, to_channels_last
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets
 from tag2mask.ops.losses import pair_loss
 from tag2mask.ops.seeds import seed_labels
-from tag2mask.ops.windows import cut_window, fit_long_side, limit_long_side, padded_view, random_window
+from tag2mask.ops.sizes import limit_long_side, working_size
+from tag2mask.ops.windows import cut_window, padded_view, random_window
 from tag2mask.records import IGNORE, LabelledBatch
 from tag2mask.runs.settings import weights_file
 from tag2mask.weights.starting import check_stride, starting_backbone
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tag2mask.nets.backbones import Backbone
     from tag2mask.records import SeedScores
     from tag2mask.runs.run_folder import Artefacts, RunFolder
+    from tag2mask.runtime import Runtime
 
 STAGE = "04_affinity"
 
@@ -156,28 +157,6 @@ class SeedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         # Both maps sum to 1 inside the image; a cell with less has pixels outside it, and is unsure.
         labels[cells.sum(dim=0) < 1.99] = IGNORE
         return image.name, pixels, labels
-
-
-def working_size(size: tuple[int, int], settings: AffinitySettings) -> tuple[int, int]:
-    """The size in pixels at which AffinityNet sees an image.
-
-    Args:
-        size: (height, width) of the image.
-        settings: with its cells and stride.
-    """
-    return fit_long_side(size, settings.cells * settings.output_stride) if settings.cells else size
-
-
-def grid_size(size: tuple[int, int], settings: AffinitySettings) -> tuple[int, int]:
-    """The size in cells of an image's affinity map."""
-    height, width = working_size(size, settings)
-    return math.ceil(height / settings.output_stride), math.ceil(width / settings.output_stride)
-
-
-def collate_labelled(items: list[tuple[str, Tensor, Tensor]]) -> LabelledBatch:
-    """Stack views into a batch."""
-    names, pixels, labels = zip(*items, strict=True)
-    return LabelledBatch(tuple(names), torch.stack(pixels), torch.stack(labels))
 
 
 def build_affinity_net(settings: AffinitySettings, run: RunFolder | None, runtime: Runtime) -> AffinityNet:

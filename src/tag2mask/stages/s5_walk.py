@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 
 from tag2mask.auto.choose import ALPHAS, BETAS, STEPS, choose_image_alpha, choose_walk
-from tag2mask.learning.views import fused_on, whole_view
+from tag2mask.disk import write_labels, write_unit
+from tag2mask.nets.looking import fused_on, whole_view
 from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity, without_border_pairs
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.random_walk import random_walk
+from tag2mask.ops.refine import crf_probabilities
 from tag2mask.ops.seeds import labels_of_scores
-from tag2mask.ops.windows import size_of
+from tag2mask.ops.sizes import CellSettings, resize_labels, size_of, working_size
 from tag2mask.parallel import Turns, map_images
 from tag2mask.records import Cams, PixelAffinity, PseudoMask
-from tag2mask.runs.artefacts import write_labels, write_unit
 from tag2mask.runs.image_numbers import Tally
-from tag2mask.stages.s3_seed import crf_probabilities, resize_labels
-from tag2mask.stages.s4_affinity import AffinitySettings, working_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,12 +28,12 @@ if TYPE_CHECKING:
 
     from tag2mask.auto.judge import MaskJudge
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.learning.fit import Runtime
     from tag2mask.nets.affinity_net import AffinityNet
     from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import TaggedImage
     from tag2mask.runs.run_folder import Artefacts, RunFolder
     from tag2mask.runs.stage_folder import StageFolder
+    from tag2mask.runtime import Runtime
 
 STAGE = "05_walk"
 
@@ -73,6 +72,16 @@ class WalkSettings:
         return cls(max_side=image_side)
 
 
+class PairSettings(CellSettings, Protocol):
+    """How AffinityNet was trained: resolution and pairs."""
+
+    @property
+    def radius(self) -> int: ...
+
+    @property
+    def border_pairs(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Walk:
     """The values that a walk is made with.
@@ -90,7 +99,7 @@ class Walk:
     judged: tuple[tuple[float, float, float], ...] | None = None
 
 
-def image_affinity(image: TaggedImage, net: AffinityNet, settings: AffinitySettings, runtime: Runtime) -> PixelAffinity:
+def image_affinity(image: TaggedImage, net: AffinityNet, settings: PairSettings, runtime: Runtime) -> PixelAffinity:
     """The learned affinity of one image; call inside ``runtime.inference(net)``.
 
     Args:
@@ -104,8 +113,8 @@ def image_affinity(image: TaggedImage, net: AffinityNet, settings: AffinitySetti
     return PixelAffinity(offsets, pair_affinity(features, offsets)[0].cpu(), net.stride)
 
 
-def walked_pairs(affinity: PixelAffinity, settings: AffinitySettings) -> PixelAffinity:
-    """The pairs that scores walk along: those that the net was trained on, see `AffinitySettings.border_pairs`."""
+def walked_pairs(affinity: PixelAffinity, settings: PairSettings) -> PixelAffinity:
+    """The pairs that scores walk along: those that the net was trained on, see `tag2mask.stages.s4_affinity`."""
     if settings.border_pairs:
         return affinity
     return replace(affinity, values=without_border_pairs(affinity.values, affinity.offsets))
@@ -169,7 +178,7 @@ def walk_masks(
     run: RunFolder,
     settings: WalkSettings,
     *,
-    affinity: AffinitySettings,
+    affinity: PairSettings,
     crf: CrfSettings,
     runtime: Runtime,
     judge: MaskJudge | None = None,

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from tag2mask.disk import whole_file
+from tag2mask.nets.affinity_net import AffinityNet
+from tag2mask.nets.backbones import Backbone
+from tag2mask.nets.classifier import CamClassifier
 from tag2mask.nets.resnet38 import ResNet38
 from tag2mask.nets.vgg16 import PIXEL_MEAN, PIXEL_SCALE, Vgg16Dilated
-from tag2mask.runs.artefacts import whole_file
 from tag2mask.weights.authors_names import (
     BACKBONE_NAMES,
     HEAD_NAMES,
@@ -65,6 +68,51 @@ class AuthorsWeights:
         return int(shape[0]) if len(shape) else 0
 
 
+def classifier_from_authors(weights: str | Path | Mapping[str, Tensor]) -> CamClassifier:
+    """The net of a file of the authors' code, ``res38_cls.pth`` or ``vgg16_cls.pth``; in evaluation mode.
+
+    Args:
+        weights: the file, or what is in it; of any number of classes.
+
+    Raises:
+        ValueError: if it can not be read, or tensors are missing, unexpected or of another shape.
+    """
+    given = read_authors(weights, "classifier")
+    with torch.device("meta"):
+        net = CamClassifier(Backbone(given.backbone, output_stride=8), given.num_classes)
+    fill_net(net, given)
+    return net.eval()
+
+
+def affinity_net_from_authors(weights: str | Path | Mapping[str, Tensor]) -> AffinityNet:
+    """The net of a file of the authors' code, ``res38_aff.pth`` or ``vgg16_aff.pth``; in evaluation mode.
+
+    Args:
+        weights: the file, or what is in it.
+
+    Raises:
+        ValueError: if it can not be read, or tensors are missing, unexpected or of another shape.
+    """
+    given = read_authors(weights, "affinity")
+    with torch.device("meta"):
+        net = AffinityNet(Backbone(given.backbone, output_stride=8))
+    fill_net(net, given)
+    return net.eval()
+
+
+def to_authors(net: CamClassifier | AffinityNet, path: str | Path) -> None:
+    """Write the weights of a net as the authors' code reads them.
+
+    Args:
+        net: classifier or AffinityNet.
+        path: of the file, for example ``res38_cls.pth`` or ``res38_aff.pth``.
+
+    Raises:
+        ValueError: if the backbone is none of the authors'.
+    """
+    write_authors(path, authors_state(net, net.backbone.name))
+
+
 def read_authors(weights: str | Path | Mapping[str, Tensor], kind: Kind) -> AuthorsWeights:
     """Read a file of the authors' code, and find out which network it is of.
 
@@ -92,8 +140,8 @@ def read_authors(weights: str | Path | Mapping[str, Tensor], kind: Kind) -> Auth
             f"{source}: expected the weights of {titles[kind]} ({_HEADS[kind]} among them), found those of "
             f"{titles.get(found, 'a backbone alone')} on {_TITLES[backbone]}. "
             + {
-                "classifier": "Read them with CamClassifier.from_authors.",
-                "affinity": "Read them with AffinityNet.from_authors.",
+                "classifier": "Read them with classifier_from_authors.",
+                "affinity": "Read them with affinity_net_from_authors.",
                 "start": "They are what a training starts from: give them to load_start_weights.",
             }[found]
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 from typing import TYPE_CHECKING, Any
@@ -68,21 +67,6 @@ def without_wrapper(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     wrapped = all(name.startswith(WRAPPER) for name in state)
     return {name.removeprefix(WRAPPER) if wrapped else name: value for name, value in state.items()}
-
-
-def file_digest(path: Path) -> str:
-    """Hex digest of a file's bytes.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: expected a file with weights, found none.")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -28,7 +28,7 @@ from tag2mask.datasets.scenes.drawing import (
     window,
 )
 from tag2mask.datasets.scenes.objects import HEADS, draw_object
-from tag2mask.ops.windows import shrink
+from tag2mask.ops.sizes import shrink
 from tag2mask.records import TaggedImage
 
 if TYPE_CHECKING:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import Dataset
 
 from tag2mask.checks import check_shape
+from tag2mask.datasets.memory import Kept
 from tag2mask.learning.views import random_view
 from tag2mask.ops.mining import allowed_labels
 from tag2mask.ops.superpixels import join_regions, region_sizes
 from tag2mask.ops.windows import cut_window
 from tag2mask.records import IGNORE
-from tag2mask.runs.round import MINE
-from tag2mask.stages.r0_superpixels import kept_regions
+from tag2mask.runs.round import MINE, regions_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.learning.fit import Runtime
+    from tag2mask.learning.views import ViewSettings
     from tag2mask.nets.backbones import Backbone
     from tag2mask.runs.round import Round
-    from tag2mask.stages.r3_mine import MineSettings
+    from tag2mask.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,13 +60,13 @@ class RegionViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor]"]):
         data: TagDataset,
         samples: Mapping[str, Tensor],
         this: Round,
-        settings: MineSettings,
+        settings: ViewSettings,
         *,
         backbone: Backbone,
         runtime: Runtime,
     ) -> None:
         self.data, self.samples, self.this, self.settings = data, samples, this, settings
-        self.regions = kept_regions(this.run)
+        self.regions = Kept(partial(regions_of, this.run))
         self.backbone, self.runtime = backbone, runtime
 
     def __len__(self) -> int:

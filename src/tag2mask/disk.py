@@ -1,0 +1,116 @@
+"""Whole files or none: JSON, and PNGs of labels and of numbers in [0, 1]."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tag2mask.ops.colours import palette
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error.
+
+    Args:
+        path: where the file shall be; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix + ".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files that only the owner may read; a run is meant to be shared.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed writers left anywhere below a folder that nobody writes to now."""
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        ValueError: if the file is damaged; the message says where and what to do.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: expected JSON, found a damaged file ({error}). Delete it to make it again."
+        ) from error
+
+
+def write_labels(path: Path, labels: Tensor, num_classes: int) -> None:
+    """Write a label map as an indexed PNG in the VOC colours; as 16-bit grey above 254 classes.
+
+    Args:
+        path: ends with ``.png``.
+        labels: (H, W) int64: 0, 1..C, IGNORE.
+        num_classes: C.
+    """
+    narrow = labels.numpy().astype(np.uint8 if num_classes < 255 else np.uint16)
+    image = Image.fromarray(narrow)
+    if num_classes < 255:
+        image.putpalette(palette(num_classes).tobytes())
+    with whole_file(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def read_labels(path: Path) -> Tensor:
+    """Read what `write_labels` wrote: (H, W) int64."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image).astype(np.int64))
+
+
+def write_unit(path: Path, values: Tensor) -> None:
+    """Write (H, W) float32 in [0, 1] as an 8-bit grey PNG."""
+    with whole_file(path) as temporary:
+        Image.fromarray((values * 255).round().to(torch.uint8).numpy()).save(temporary, format="PNG")
+
+
+def read_unit(path: Path) -> Tensor:
+    """Read what `write_unit` wrote: (H, W) float32 in [0, 1]."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image)).float() / 255
+
+
+def file_digest(path: Path) -> str:
+    """Hex digest of a file's bytes.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: expected a file with weights, found none.")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,0 +1,241 @@
+"""Train and apply any segmenter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset
+
+from tag2mask.checks import check_choice, check_number
+from tag2mask.datasets.memory import Kept
+from tag2mask.learning.batches import collate_labelled, epoch_batches
+from tag2mask.learning.fit import Schedule, fit
+from tag2mask.learning.views import check_views, crop_side, random_view
+from tag2mask.nets.backbones import to_channels_last
+from tag2mask.nets.looking import whole_view
+from tag2mask.nets.segmenter import Segmenter
+from tag2mask.ops.losses import label_loss, object_weight
+from tag2mask.ops.sizes import limit_long_side, resize_labels, size_of
+from tag2mask.ops.windows import cut_window
+from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
+from tag2mask.runs.settings import weights_file
+from tag2mask.weights.starting import starting_backbone
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.learning.fit import CheckpointStore, Fitted
+    from tag2mask.nets.backbones import Backbone
+    from tag2mask.records import TaggedImage
+    from tag2mask.runs.run_folder import RunFolder
+    from tag2mask.runtime import Runtime
+
+STAGE = "06_segment"
+"""In the seeds of a segmenter, whatever stage trains it."""
+
+
+@dataclass(frozen=True)
+class SegmentSettings(Schedule):
+    """How the segmentation network is trained on the pseudo masks.
+
+    Args:
+        backbone: any timm name, or ``resnet38`` or ``vgg16_dilated`` (AffinityNet's authors).
+        start_from: ``imagenet``, the run's ``classifier`` (which must have the same backbone), or ``scratch``.
+        weights: a file with what ``imagenet`` stands for; without it, timm's weights.
+        output_stride: 16 or 8.
+        width: channels of the pyramid and the decoder.
+        rates: dilations of the pyramid, in cells.
+        long_side: smallest and largest long side of a training view in pixels.
+        crop: side of a training view in pixels.
+        jitter: brightness, contrast, saturation, hue.
+        max_side: images with a longer side are shrunk to it for prediction; 0 means never.
+        balance: 0 counts every pixel alike, 1 gives all objects together as much weight as the background; see
+            `tag2mask.ops.losses.object_weight`.
+    """
+
+    epochs: int = 30
+    batch_size: int = 16
+    rate: float = 0.01
+    new_factor: float = 10.0
+    backbone: str = "resnet50"
+    start_from: Literal["classifier", "imagenet", "scratch"] = "imagenet"
+    weights: str = weights_file()
+    output_stride: int = 16
+    width: int = 256
+    rates: tuple[int, ...] = (6, 12, 18)
+    long_side: tuple[int, int] = (320, 640)
+    crop: int = 448
+    jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
+    max_side: int = 1024
+    balance: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("SegmentSettings.balance", self.balance, 0)
+        check_choice("SegmentSettings.start_from", self.start_from, ("classifier", "imagenet", "scratch"))
+        for name, low in (("output_stride", 1), ("width", 1), ("max_side", 0)):
+            check_number(f"SegmentSettings.{name}", getattr(self, name), low)
+        for rate in self.rates:
+            check_number("SegmentSettings.rates", rate, 1)
+        check_views(self)
+
+    @classmethod
+    def paper(cls) -> SegmentSettings:
+        """The paper leaves the network open; this is DeepLab's recipe at stride 8, where its dilations double."""
+        return cls(output_stride=8, rates=(12, 24, 36), max_side=0)
+
+    @classmethod
+    def quick(cls, image_side: int = 320, images: int = 400) -> SegmentSettings:
+        """A small net that starts from the classifier's weights, on a CPU.
+
+        Args:
+            image_side: typical long side of the images in pixels.
+            images: how many there are; small sets get more epochs.
+        """
+        return cls(
+            epochs=max(6, min(30, round(3500 / max(1, images)))),
+            batch_size=8,
+            rate=1e-3,
+            optimizer="adamw",
+            weight_decay=0.05,
+            warmup=0.05,
+            new_factor=1.0,
+            backbone="resnet18",
+            start_from="classifier",
+            width=96,
+            rates=(2, 4, 6),
+            long_side=(round(image_side * 0.7), round(image_side * 1.2)),
+            crop=crop_side(image_side),
+            max_side=image_side,
+            balance=0.5,
+        )
+
+
+class LabelSource(Protocol):
+    """Where training labels come from: pseudo masks, seeds, or anything else with a label map per name."""
+
+    def __getitem__(self, name: str) -> PseudoMask | Seeds: ...
+
+
+class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
+    """Random views of images and their masks, looked up by (epoch, index)."""
+
+    def __init__(
+        self,
+        data: TagDataset,
+        masks: LabelSource,
+        settings: SegmentSettings,
+        backbone: Backbone,
+        *,
+        runtime: Runtime,
+        title: str = STAGE,
+    ) -> None:
+        self.data, self.masks, self.settings = data, masks, settings
+        self.backbone, self.runtime, self.title = backbone, runtime, title
+        self._labels = Kept(self._narrow_labels)
+
+    def __len__(self) -> int:
+        return len(self.data.names)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[str, Tensor, Tensor]:
+        epoch, index = place
+        image = self.data[self.data.names[index]]
+        labels = self._labels[image.name]
+        window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.title)
+        cut = cut_window(labels[None].int(), window, fill=IGNORE, nearest=True, size=image.size)[0]
+        return image.name, pixels, cut.long()
+
+    def _narrow_labels(self, name: str) -> Tensor:
+        """(h, w) int16 labels of an image, in the resolution of its pixels."""
+        return resize_labels(self.masks[name].labels, size_of(self.data[name].pixels)).short()
+
+
+def build_segmenter(settings: SegmentSettings, num_classes: int, run: RunFolder | None, runtime: Runtime) -> Segmenter:
+    """The segmenter with the weights that its training starts from; random ones without a run."""
+    with runtime.seeded(STAGE, "weights"):
+        backbone = starting_backbone(settings, run, STAGE, weights=settings.weights)
+        net = Segmenter(backbone, num_classes, settings.width, settings.rates)
+    to_channels_last(net)
+    return net
+
+
+def learn_masks(
+    net: Segmenter,
+    data: TagDataset,
+    masks: LabelSource,
+    settings: SegmentSettings,
+    *,
+    runtime: Runtime,
+    store: CheckpointStore | None = None,
+    title: str = STAGE,
+) -> Fitted:
+    """Train a segmenter in place on any label maps.
+
+    Args:
+        net: of `build_segmenter`.
+        data: images.
+        masks: name -> labels.
+        settings: how.
+        runtime: where.
+        store: keeps checkpoints.
+        title: beside the progress bar, and part of the seed.
+    """
+    views = LabelledViews(data, masks, settings, net.backbone, runtime=runtime, title=title)
+    batches, steps = epoch_batches(views, collate_labelled, settings, runtime, title)
+    weight = object_weight((masks[name].labels for name in data.names), settings.balance)
+
+    def loss(model: nn.Module, batch: LabelledBatch) -> dict[str, Tensor]:
+        logits = model(batch.pixels.to(runtime.device, memory_format=torch.channels_last))
+        return {"labels": label_loss(logits, batch.labels.to(runtime.device), weight)}
+
+    return fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=store)
+
+
+def image_probabilities(pixels: Tensor, net: Segmenter, settings: SegmentSettings, runtime: Runtime) -> Tensor:
+    """What the segmenter thinks of one image, no tags needed; call inside ``runtime.inference(net)``.
+
+    The image and its mirror image are averaged.
+
+    Args:
+        pixels: (3, H, W) uint8.
+        net: trained.
+        settings: how it was trained.
+        runtime: where.
+
+    Returns:
+        (1 + C, h, w) float32 probabilities, at the image's size or shrunk to `settings.max_side`.
+    """
+    size = limit_long_side(size_of(pixels), settings.max_side)
+    logits: Tensor = net(whole_view(pixels, size, net.backbone, runtime, mirrored=True))
+    probabilities = logits.float().softmax(dim=1)
+    return ((probabilities[0] + probabilities[1].flip(-1)) / 2).cpu()
+
+
+def mask_of(name: str, probabilities: Tensor, size: tuple[int, int]) -> PseudoMask:
+    """The most probable labels at the size of the image.
+
+    Args:
+        name: of the image.
+        probabilities: (1 + C, h, w).
+        size: (height, width) of the image.
+    """
+    if size_of(probabilities) != size:
+        probabilities = F.interpolate(probabilities[None], size, mode="bilinear", align_corners=False)[0]
+    confidence, channels = probabilities.max(dim=0)
+    return PseudoMask(name, labels_from_channels(channels), confidence.clamp(0, 1))
+
+
+def predict_mask(image: TaggedImage, net: Segmenter, settings: SegmentSettings, runtime: Runtime) -> PseudoMask:
+    """The segmenter's mask of one image, of the image's size; call inside ``runtime.inference(net)``.
+
+    Args:
+        image: its tags are not looked at.
+        net: trained.
+        settings: how it was trained.
+        runtime: where.
+    """
+    return mask_of(image.name, image_probabilities(image.pixels, net, settings, runtime), image.size)
