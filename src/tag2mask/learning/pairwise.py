@@ -11,6 +11,7 @@ from tag2mask.learning.views import check_views, crop_side
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.looking import whole_view
 from tag2mask.nets.spn import PairwiseNetwork
+from tag2mask.ops.propagation import Merge  # noqa: TC001  (settings are read by their types)
 from tag2mask.ops.sizes import limit_long_side, size_of
 from tag2mask.runs.round import PAIRWISE
 from tag2mask.runs.settings import weights_file
@@ -19,7 +20,6 @@ from tag2mask.weights.starting import starting_backbone
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tag2mask.ops.propagation import Merge
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runtime import Runtime
 
