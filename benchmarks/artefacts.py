@@ -43,7 +43,7 @@ from tag2mask.ops.seeds import seed_labels
 from tag2mask.ops.sizes import resize_image
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.records import Cams, SeedScores, TaggedImage, labels_from_class_ids
-from tag2mask.runs.artefacts import read_cams, read_scores, write_cams, write_scores
+from tag2mask.runs.encodings import read_cams, read_scores, write_cams, write_scores
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runtime import Runtime
 from tag2mask.scores.confusion import Confusion, ThresholdSweep

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 import typer
 
-from tag2mask import open_folder
 from tag2mask.auto.choose import choose_image_alpha, choose_walk
 from tag2mask.auto.judge import MaskJudge
+from tag2mask.datasets.source import open_source
 from tag2mask.ops.cam import as_probabilities, background_scores
 from tag2mask.ops.crf import DenseCrf
 from tag2mask.ops.random_walk import random_walks
@@ -57,12 +57,10 @@ class Bench:
 
     def __init__(self, run: Path, images: int) -> None:
         self.source = RunFolder(run)
-        record = self.source.record()
-        self.data: TagDataset = open_folder(
-            record["source"]["path"], val_fraction=record["source"]["val_fraction"], seed=record["source"]["seed"]
-        )
+        manifest = self.source.manifest()
+        self.data: TagDataset = open_source(manifest.origin.source)
         self.settings = settings_of(self.source)
-        self.runtime = Runtime(seed=record["seed"])
+        self.runtime = Runtime(seed=manifest.seed)
         classifier = train_classifier(self.data, self.source, self.settings.classify, runtime=self.runtime)
         self.judge = MaskJudge(classifier, self.settings.crf, self.runtime, self.settings.localize.max_side)
         scored = [name for name in self.data.names if self.data.mask(name) is not None]

@@ -36,7 +36,8 @@ from tag2mask.ops.cam import merge_views, normalise_maps
 from tag2mask.ops.sizes import resize_image
 from tag2mask.ops.windows import normalise
 from tag2mask.records import TaggedImage
-from tag2mask.runs.artefacts import write_cams
+from tag2mask.runs.encodings import write_cams
+from tag2mask.runs.manifest import ImageNames, Manifest
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runtime import Runtime
 from tag2mask.stages.s1_classify import ClassifySettings, build_classifier
@@ -119,7 +120,7 @@ def by_stage(data: InMemory, net: CamClassifier, settings: LocalizeSettings, run
     """Stage 2."""
     folder = Path(tempfile.mkdtemp())
     run = RunFolder(folder)
-    run.write_record(names=list(data.names), val_names=[], class_names=list(data.class_names), digest="", seed=0)
+    run.write_manifest(Manifest(tuple(data.class_names), ""), ImageNames(tuple(data.names), ()))
     make_cams(data, net, run, settings, runtime=runtime)  # type: ignore[arg-type]
     shutil.rmtree(folder)
 

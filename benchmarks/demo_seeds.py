@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tag2mask import open_folder
+from tag2mask.datasets.source import open_source
 from tag2mask.learning.segmenting import build_segmenter, learn_masks, predict_mask
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.records import PseudoMask
@@ -45,10 +45,10 @@ class TrueMasks:
 
 def supervised(run: RunFolder) -> tuple[float, float]:
     """(mean IoU on held-out images, seconds) of the fully supervised twin of a run's segmenter."""
-    record = run.record()
-    data = open_folder(record["source"]["path"])
+    manifest = run.manifest()
+    data = open_source(manifest.origin.source)
     settings = settings_of(run).segment
-    runtime = Runtime(seed=record["seed"])
+    runtime = Runtime(seed=manifest.seed)
     started = time.monotonic()
     net = build_segmenter(settings, len(data.class_names), run, runtime)
     learn_masks(net, data, TrueMasks(data), settings, runtime=runtime)

@@ -34,7 +34,7 @@ from tag2mask.pipelines.prepare import prepare
 from tag2mask.pipelines.publish import score_all
 from tag2mask.records import Cams, PixelAffinity, TaggedImage
 from tag2mask.report.page import write_report
-from tag2mask.runs.artefacts import write_cams
+from tag2mask.runs.encodings import write_cams
 from tag2mask.runs.image_numbers import Tally
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.stage_folder import clear_stage

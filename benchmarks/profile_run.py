@@ -218,7 +218,7 @@ def measure(out: Path, options: argparse.Namespace) -> None:
         start = time.perf_counter()
         publish(run, data)
         others["scores and report"] = time.perf_counter() - start
-    items = {name: int(summary["items"]) for name, summary in RunFolder(out).stage_summaries().items()}
+    items = {name: int(summary.items) for name, summary in RunFolder(out).stage_summaries().items()}
     trainings = {name: stage for name, stage in watch.stages.items() if stage.profiled}
     print_stages(watch.stages, items, factors, others)
     print_kernels(trainings, factors)

@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tag2mask import IALSettings, open_folder, run_ial
+from tag2mask import IALSettings, run_ial
 from tag2mask.auto.judge import MaskJudge
+from tag2mask.datasets.source import open_source
 from tag2mask.learning.segmenting import build_segmenter, image_probabilities, learn_masks, mask_of
 from tag2mask.ops.cam import normalise_maps
 from tag2mask.ops.soft_masks import soft_mask
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.pipelines.ial_settings import RoundSettings
 from tag2mask.records import Cams
-from tag2mask.runs.artefacts import write_cams
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runtime import Runtime
 from tag2mask.scores.confusion import Confusion
@@ -60,10 +60,9 @@ ABLATIONS = {
 def open_run(path: Path) -> tuple[RunFolder, TagDataset, Runtime]:
     """A finished run, its images, and the runtime it was made with."""
     run = RunFolder.existing(path)
-    record = run.record()
-    source = record["source"]
-    data = open_folder(source["path"], val_fraction=source["val_fraction"], seed=source["seed"])
-    return run, data, Runtime(seed=record["seed"])
+    manifest = run.manifest()
+    data = open_source(manifest.origin.source)
+    return run, data, Runtime(seed=manifest.seed)
 
 
 def held_out(net: Segmenter, data: TagDataset, settings: SegmentSettings, runtime: Runtime) -> float:
@@ -116,7 +115,7 @@ def iterate_affinitynet(
                 image = data[name]
                 soft = soft_mask(image, image_probabilities(image.pixels, net, settings.segment, runtime), 2)
                 maps = Cams(name, soft.class_ids, normalise_maps(soft.probabilities[1:]), image.size)
-                write_cams(stage.file(f"maps/{name}", ".npz"), maps)
+                folder.cams.write(name, maps)
         stage.finish("alpha_u in the place of activation maps", items=len(data.names))
         scores = make_seeds(data, folder.cams, folder, settings.seed, crf=settings.crf, judge=judge)
         affinity_net = train_affinity(data, scores, folder, settings.affinity, runtime=runtime)
@@ -186,8 +185,8 @@ def main(
             folder = whole.with_name(f"{whole.name}_{name.replace(' ', '_')}") if changes else whole
             if changes and not folder.exists():
                 # Round 1 up to where the part comes in is the same; stages of other settings are made anew.
-                shutil.copytree(whole / "em" / "superpixels", folder / "em" / "superpixels")
-                shutil.copytree(whole / "em" / "round_1", folder / "em" / "round_1")
+                shutil.copytree(whole / "rounds" / "0_superpixels", folder / "rounds" / "0_superpixels")
+                shutil.copytree(whole / "rounds" / "1", folder / "rounds" / "1")
             made = run_ial(data, folder, part, start=run, runtime=runtime)
             print(f"{path}, {name}: {(time.monotonic() - started) / 60:.1f} minutes")
             print(score_rounds(made, data).table(), flush=True)

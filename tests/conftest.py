@@ -10,7 +10,7 @@ from painted import Stripes, fill_round, run_by_hand, superpixels_by_hand
 from tag2mask.datasets.folder import open_folder
 from tag2mask.runs.round import Round
 from tag2mask.runs.run_folder import RunFolder
-from tiny import source_of, tiny_folder, tiny_ial, tiny_run
+from tiny import origin_of, tiny_folder, tiny_ial, tiny_run
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def scenes(scenes_folder):
 @pytest.fixture(scope="session")
 def finished(scenes, scenes_folder, tmp_path_factory):
     """A finished run of the scenes; read only."""
-    return tiny_run(scenes, tmp_path_factory.mktemp("runs") / "tiny", source=source_of(scenes_folder))
+    return tiny_run(scenes, tmp_path_factory.mktemp("runs") / "tiny", origin=origin_of(scenes_folder))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,14 +11,18 @@ import torch.nn.functional as F
 from tag2mask.disk import write_labels, write_unit
 from tag2mask.ops.sizes import shrink
 from tag2mask.records import Regions, SoftMask, TaggedImage
-from tag2mask.runs.artefacts import write_regions, write_soft_mask, write_weights
-from tag2mask.runs.round import ESTIMATE, MINE, PAIRWISE, REFINE, SUPERPIXELS, UNARY, Round
-from tag2mask.runs.run_folder import ROUND_STAGES, RunFolder
+from tag2mask.runs.encodings import write_regions, write_soft_mask, write_weights
+from tag2mask.runs.manifest import ImageNames, Manifest
+from tag2mask.runs.places import ESTIMATE, MINE, PAIRWISE, REFINE, ROUND_STAGES, SHARPEN, SUPERPIXELS, UNARY
+from tag2mask.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
+
+    from tag2mask.runs.round import Round
 
 STRIPES = 6
 """Vertical stripes of an image; each is a superpixel."""
@@ -99,14 +103,19 @@ def inside(pixels: Tensor) -> Tensor:
 
 def run_by_hand(path: Path, data: Stripes) -> RunFolder:
     run = RunFolder(path)
-    run.write_record(
-        names=list(data.names),
-        val_names=list(data.val_names),
-        class_names=list(data.class_names),
-        digest=data.digest(),
-        seed=0,
-        precision="32",
-    )
+    names = {"names": data.names, "val_names": data.val_names}
+    return note_run(run, **names, class_names=tuple(data.class_names), digest=data.digest(), seed=0, precision="32")
+
+
+def note_run(
+    run: RunFolder, *, names: Sequence[str] | None = None, val_names: Sequence[str] | None = None, **facts: object
+) -> RunFolder:
+    """Replace or add facts in what a run says of itself."""
+    known = run.manifest() if run.has_manifest() else Manifest((), "")
+    manifest = replace(known, **facts)
+    train = names if names is not None else run.names() if run.has_manifest() else ()
+    val = val_names if val_names is not None else run.names("val") if run.has_manifest() else ()
+    run.write_manifest(manifest, ImageNames(tuple(train), tuple(val)))
     return run
 
 
@@ -123,30 +132,38 @@ def soft_by_hand(data: Stripes, name: str, stride: int = 1) -> SoftMask:
     return SoftMask(name, torch.tensor([2]), torch.cat([1 - maps, maps]), data.size)
 
 
-def fill_round(this: Round, data: Stripes, *, stride: int = 1) -> None:
+def fill_round(em_round: Round, data: Stripes, *, stride: int = 1) -> None:
     """The artefacts of every stage, weights among them."""
     for name in data.names:
         for folder in (ESTIMATE, REFINE):
-            write_soft_mask(this.path / folder / "soft" / f"{name}.npz", soft_by_hand(data, name, stride))
-            write_labels(this.path / folder / "masks" / f"{name}.png", data.labels(), 3)
-        write_labels(this.path / MINE / "mined" / f"{name}.png", data.labels(), 3)
-        write_unit(this.path / REFINE / "confidence" / f"{name}.png", torch.full(data.size, 0.8))
+            write_soft_mask(em_round.path / folder / "soft" / f"{name}.npz", soft_by_hand(data, name, stride))
+            write_labels(em_round.path / folder / "masks" / f"{name}.png", data.labels(), 3)
+        write_labels(em_round.path / MINE / "mined" / f"{name}.png", data.labels(), 3)
+        write_labels(em_round.path / SHARPEN / "masks" / f"{name}.png", data.labels(), 3)
+        write_unit(em_round.path / REFINE / "confidence" / f"{name}.png", torch.full(data.size, 0.8))
     for stage in (UNARY, PAIRWISE):
-        write_weights(this.path / stage / "weights.safetensors", {"a": torch.ones(2)})
+        write_weights(em_round.path / stage / "weights.safetensors", {"a": torch.ones(2)})
 
 
-def finish_round(this: Round, *, value: int = 0, upto: int = 5, without: tuple[str, ...] = ()) -> None:
+def rounds_of(run: RunFolder) -> int:
+    """How many EM rounds of a run are finished, counted from the first."""
+    last = run.last_round()
+    return last.number if last else 0
+
+
+def finish_round(em_round: Round, *, value: int = 0, upto: int = 6, without: tuple[str, ...] = ()) -> None:
     """Mark stages as finished: each is made from the one before, and round 1 from the seeds.
 
     Args:
-        this: the round.
+        em_round: the round.
         value: of the settings of every stage.
         upto: how many of the stages.
         without: stages that did not run.
     """
-    before = f"em/round_{this.number - 1}/{REFINE}" if this.number > 1 else this.of_start("03_seed")
+    before = f"rounds/{em_round.number - 1}/{SHARPEN}" if em_round.number > 1 else em_round.of_start("03_seed")
     for name in ROUND_STAGES[:upto]:
         if name not in without:
-            stage = this.run.open_stage(f"{this.folder}/{name}", Numbers(value), after=(before,))
-            stage.finish(name, items=2, energy={"unary": 3.0, "mined": 2.0, "refined": 1.0})
-        before = f"{this.folder}/{name}"
+            stage = em_round.run.open_stage(f"{em_round.folder}/{name}", Numbers(value), after=(before,))
+            energy = {"unary": 3.0, "mined": 2.0, "refined": 1.0}
+            stage.finish(name, items=2, energy=energy, sharpened=SHARPEN not in without)
+        before = f"{em_round.folder}/{name}"

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from urllib.error import URLError
 
 import pytest
@@ -13,7 +14,9 @@ import timm
 import torch
 from PIL import Image
 
+from painted import note_run
 from tag2mask.cli import main
+from tag2mask.runs.manifest import Origin
 from tiny import ROWS, times_of, tiny_folder
 
 SHORT = [
@@ -168,8 +171,8 @@ def test_score_prints_a_row_per_stage_and_writes_json(command, copied):
 
 
 def test_score_finds_a_folder_that_has_moved(command, copied, scenes_folder, tmp_path):
-    source = {**copied.record()["source"], "path": str(tmp_path / "gone")}
-    copied.write_record(source=source)
+    origin = copied.manifest().origin
+    note_run(copied, origin=replace(origin, source=replace(origin.source, path=str(tmp_path / "gone"))))
     status, _, err = command("score", copied.path)
     assert status == 2
     assert "--data" in one_error(err)
@@ -179,7 +182,7 @@ def test_score_finds_a_folder_that_has_moved(command, copied, scenes_folder, tmp
 
 
 def test_score_of_a_run_made_by_the_library_asks_for_the_folder(command, copied, scenes_folder):
-    copied.write_record(source={})
+    note_run(copied, origin=Origin())
     status, _, err = command("score", copied.path)
     assert status == 2
     assert "--data" in one_error(err)
@@ -274,7 +277,7 @@ def test_rounds_that_can_not_begin_are_told_in_a_line(command, copied, tmp_path)
     assert status == 2
     assert "05_walk" in one_error(err)
     assert not (tmp_path / "out").exists()
-    assert not (copied.path / "em").exists()
+    assert not (copied.path / "rounds").exists()
 
 
 def test_ial_adds_rounds_to_a_run_and_then_rests(command, copied):
@@ -283,7 +286,7 @@ def test_ial_adds_rounds_to_a_run_and_then_rests(command, copied):
     assert status == 0
     assert "walk + CRF" in out
     assert re.search(r"^round +alpha_u train", out, re.MULTILINE)
-    assert f"masks:  {copied.path / 'em/round_1/5_refine/sharpened'}" in out
+    assert f"masks:  {copied.path / 'rounds/1/5_sharpen/masks'}" in out
     found = json.loads((copied.path / "score.json").read_text())
     assert list(found) == ["stages", "rounds"]
     assert tuple(found["stages"]) == ROWS
@@ -292,9 +295,9 @@ def test_ial_adds_rounds_to_a_run_and_then_rests(command, copied):
     assert heads[-3:] == ["confident, round 1", "round 1", "truth"]
     record = json.loads((copied.path / "run.json").read_text())
     assert (record["ial"]["rounds"]["count"], record["seed"], record["precision"]) == (1, 0, "32")
-    before = times_of(copied.path / "em")
+    before = times_of(copied.path / "rounds")
     assert command(*words)[0] == 0
-    assert times_of(copied.path / "em") == before
+    assert times_of(copied.path / "rounds") == before
 
 
 @pytest.mark.slow
@@ -308,7 +311,7 @@ def test_run_with_rounds_goes_from_tags_to_their_table(command, scenes_folder, t
         "01_classify",
         "02_localize",
         "03_seed",
-        "em",
+        "rounds",
     ]
     found = json.loads((out / "score.json").read_text())
     assert list(found["stages"]) == ["cam", "cam_crf", "seeds"]
@@ -328,7 +331,7 @@ def test_run_goes_from_a_folder_to_a_report_and_then_rests(command, scenes_folde
     assert (out / "report.html").is_file()
     assert (out / "score.json").is_file()
     record = json.loads((out / "run.json").read_text())
-    assert (record["seed"], record["preset"]) == (5, "quick")
+    assert (record["seed"], record["origin"]["preset"]) == (5, "quick")
     before = (out / "01_classify" / "weights.safetensors").stat().st_mtime_ns
     status, _, _ = command(*words)
     assert status == 0
@@ -347,7 +350,11 @@ def test_a_backbone_and_its_weights_are_those_of_all_nets_and_of_later_rounds(co
     assert status == 0, err
     assert "walk + CRF" in printed
     record = json.loads((out / "run.json").read_text())
-    assert record["backbone"] == {"name": "test_vit", "pretrained": False, "weights": str(tmp_path / "vit.pth")}
+    assert record["origin"]["backbone"] == {
+        "name": "test_vit",
+        "pretrained": False,
+        "weights": str(tmp_path / "vit.pth"),
+    }
     nets = [record["settings"][part] for part in ("classify", "affinity", "segment")]
     assert {(net["backbone"], net["output_stride"]) for net in nets} == {("test_vit", 16)}
     before = times_of(out / "01_classify")

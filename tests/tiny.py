@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tag2mask import disk
 from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.save_folder import save_folder
 from tag2mask.datasets.scenes.scenes import make_scenes
@@ -19,8 +20,9 @@ from tag2mask.ops.sizes import shrink
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
 from tag2mask.pipelines.ial import run_ial
 from tag2mask.pipelines.ial_settings import IALSettings
-from tag2mask.records import TaggedImage
-from tag2mask.runs import artefacts
+from tag2mask.records import Source, TaggedImage
+from tag2mask.runs import encodings
+from tag2mask.runs.manifest import Origin
 from tag2mask.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -138,9 +140,9 @@ def tiny_ial(data: TagDataset, out: Path, settings: IALSettings | None = None, *
     return run_ial(data, out, settings or tiny_rounds(), runtime=tiny_runtime(), **more)
 
 
-def source_of(folder: Path) -> dict[str, object]:
+def origin_of(folder: Path) -> Origin:
     """What the command line notes about where the images are."""
-    return {"kind": "folder", "path": str(folder), "val_fraction": 0.0, "seed": 0}
+    return Origin(source=Source("folder", str(folder)))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -172,7 +174,7 @@ def stopped_while_writing(part: str, count: int, *, kill: bool = False) -> Itera
         count: from 1.
         kill: send SIGKILL to this process instead of raising.
     """
-    whole_file, written, lock = artefacts.whole_file, itertools.count(1), threading.Lock()
+    whole_file, written, lock = disk.whole_file, itertools.count(1), threading.Lock()
 
     @contextmanager
     def half_file(path: Path) -> Iterator[Path]:
@@ -186,11 +188,13 @@ def stopped_while_writing(part: str, count: int, *, kill: bool = False) -> Itera
                     os.kill(os.getpid(), signal.SIGKILL)
                 raise StoppedError
 
-    artefacts.whole_file = half_file
+    for module in (disk, encodings):
+        module.whole_file = half_file
     try:
         yield
     finally:
-        artefacts.whole_file = whole_file
+        for module in (disk, encodings):
+            module.whole_file = whole_file
 
 
 def main(folder: str, out: str, part: str, count: str, start: str = "") -> None:
@@ -204,7 +208,7 @@ def main(folder: str, out: str, part: str, count: str, start: str = "") -> None:
         if start:
             tiny_ial(open_folder(folder), Path(out), start=start)
         else:
-            tiny_run(open_folder(folder), Path(out), source=source_of(Path(folder)))
+            tiny_run(open_folder(folder), Path(out), origin=origin_of(Path(folder)))
 
 
 if __name__ == "__main__":

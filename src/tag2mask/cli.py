@@ -16,6 +16,8 @@ from tag2mask.console import console, escape, log_to_stderr, print_scores, print
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.records import Source
+    from tag2mask.runs.manifest import BackboneStart
     from tag2mask.runs.run_folder import RunFolder
 
 # The heavy imports stand inside the commands, so that `tag2mask --help` answers at once.
@@ -107,9 +109,10 @@ def demo(
     """Draw scenes, make masks from their tags, score them: the whole pipeline on a CPU in minutes."""
     log_to_stderr(verbose)
     from tag2mask.pipelines.demo import demo_folder  # noqa: PLC0415
+    from tag2mask.records import Source  # noqa: PLC0415
 
     data = demo_folder(out, count=count, val_count=val_count, size=size, seed=seed)
-    source = {"kind": "folder", "path": str((out / "data").resolve()), "val_fraction": 0.0, "seed": seed}
+    source = Source("folder", str((out / "data").resolve()), seed=seed)
     folder = _run_and_report(data, out, Preset.QUICK, seed, device, precision, set_, strict=True, source=source)
     from tag2mask.report.sheet import write_sheet  # noqa: PLC0415
 
@@ -175,12 +178,13 @@ def run(
     """From a folder of images and tags to masks, a segmentation network and a report. Resumable."""
     log_to_stderr(verbose)
     from tag2mask.datasets.source import find_source, open_source  # noqa: PLC0415
+    from tag2mask.runs.manifest import BackboneStart  # noqa: PLC0415
 
     lists: dict[str, Any] = {"split": split, "val_split": val_split, "tags_file": tags_file}
     source = find_source(folder, **lists, val_fraction=val_fraction, seed=seed)
     data = open_source(source)
     out = out or Path("runs") / folder.resolve().name
-    begin = {"name": backbone, "pretrained": pretrained, "weights": str(weights.resolve()) if weights else ""}
+    begin = BackboneStart(backbone, pretrained, str(weights.resolve()) if weights else "")
     _run_and_report(
         data, out, preset, seed, device, precision, set_, strict=strict, source=source, begin=begin, method=method
     )
@@ -207,13 +211,12 @@ def ial(
     from tag2mask.runtime import Runtime  # noqa: PLC0415
 
     folder, dataset = _opened(run, data)
-    record = folder.record()
-    preset = Preset(record.get("preset", Preset.QUICK))
+    manifest = folder.manifest()
+    preset = Preset(manifest.origin.preset or Preset.QUICK)
     changes = [f"rounds.count={rounds}", f"rounds.start={start.value}", *(set_ or [])]
-    begin = record.get("backbone", {})
-    settings = change_settings(_preset(preset, IALSettings, dataset, begin), changes)
-    kept: Any = record.get("precision", "auto") if precision is None else precision.value
-    runtime = Runtime(device, kept, record.get("seed", 0) if seed is None else seed)
+    settings = change_settings(_preset(preset, IALSettings, dataset, manifest.origin.backbone), changes)
+    kept: Any = manifest.precision if precision is None else precision.value
+    runtime = Runtime(device, kept, manifest.seed if seed is None else seed)
     made = run_ial(dataset, out or folder, settings, start=folder, runtime=runtime)
     _report(made, dataset)
 
@@ -281,16 +284,18 @@ def _run_and_report(
     changes: list[str] | None,
     *,
     strict: bool,
-    source: dict[str, Any],
-    begin: dict[str, Any] | None = None,
+    source: Source,
+    begin: BackboneStart | None = None,
     method: Method = Method.AFFINITYNET,
 ) -> RunFolder:
     from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet  # noqa: PLC0415
     from tag2mask.pipelines.overrides import change_settings  # noqa: PLC0415
+    from tag2mask.runs.manifest import BackboneStart, Origin  # noqa: PLC0415
     from tag2mask.runtime import Runtime  # noqa: PLC0415
 
     runtime = Runtime(device, precision.value, seed)
-    facts: dict[str, Any] = {"preset": preset.value, "source": source, "backbone": begin or {}}
+    begin = begin or BackboneStart()
+    origin = Origin(preset.value, source, begin)
     settings = _preset(preset, AffinityNetSettings, data, begin)
     if method is Method.IAL:
         from tag2mask.pipelines.ial import run_ial  # noqa: PLC0415
@@ -299,35 +304,33 @@ def _run_and_report(
         of_rounds = [change for change in changes or [] if change.partition(".")[0] in IALSettings.__dataclass_fields__]
         rounds = change_settings(_preset(preset, IALSettings, data, begin), of_rounds)
         first = change_settings(settings, [change for change in changes or [] if change not in of_rounds])
-        folder = run_ial(data, out, rounds, first=first, runtime=runtime, strict=strict, **facts)
+        folder = run_ial(data, out, rounds, first=first, runtime=runtime, strict=strict, origin=origin)
     else:
         settings = change_settings(settings, changes or [])
-        folder = run_affinitynet(data, out, settings, runtime=runtime, strict=strict, **facts)
+        folder = run_affinitynet(data, out, settings, runtime=runtime, strict=strict, origin=origin)
     _report(folder, data)
     return folder
 
 
-def _preset(preset: Preset, kind: Any, data: TagDataset, begin: dict[str, Any] | None) -> Any:
+def _preset(preset: Preset, kind: Any, data: TagDataset, begin: BackboneStart) -> Any:
     """The settings of a preset, with the backbone and weights to begin with; `kind` is their class."""
     from tag2mask.pipelines.one_backbone import with_backbone  # noqa: PLC0415
 
     made = {Preset.QUICK: lambda: kind.quick_for(data), Preset.DEFAULT: kind, Preset.PAPER: kind.paper}[preset]()
-    return with_backbone(made, **(begin or {}))
+    return with_backbone(made, begin.name, pretrained=begin.pretrained, weights=begin.weights)
 
 
 def _report(folder: RunFolder, data: TagDataset) -> None:
     """Score, write the page, and tell where everything is."""
     from tag2mask.pipelines.publish import publish  # noqa: PLC0415
-    from tag2mask.runs.round import REFINE, Round  # noqa: PLC0415
 
     results = publish(folder, data)
     print_times(folder)
     print_scores(results.stages, results.rounds)
-    masks = folder.path / "05_walk" / "masks"
-    if results.rounds:
-        last = Round(folder, len(results.rounds.rows))
-        masks = last.path / REFINE / ("sharpened" if last.is_sharpened else "masks")
-    say(f"masks:  {masks}\nreport: {folder.path / 'report.html'}")
+    final = folder.final_masks()
+    if final is not None:
+        say(f"masks:  {final.folder}")
+    say(f"report: {folder.path / 'report.html'}")
 
 
 def _opened(run: Path, moved: Path | None, split: str | None = None) -> tuple[RunFolder, TagDataset]:

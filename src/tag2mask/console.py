@@ -25,8 +25,8 @@ def print_times(folder: RunFolder) -> None:
     for column in ("stage", "seconds", "images/s", "result"):
         table.add_column(column, justify="right" if column in {"seconds", "images/s"} else "left")
     for name, summary in folder.stage_summaries().items():
-        seconds = float(summary["seconds"])
-        table.add_row(name, f"{seconds:.1f}", f"{summary['items'] / max(seconds, 1e-9):.1f}", escape(summary["line"]))
+        rate = summary.items / max(summary.seconds, 1e-9)
+        table.add_row(name, f"{summary.seconds:.1f}", f"{rate:.1f}", escape(summary.line))
     console.print(table)
 
 

@@ -315,3 +315,41 @@ class Regions:
                 f"region ids: expected every id of 0..{self.count - 1}, {int(absent.sum())} do not occur ({some}). "
                 "Number the regions without gaps (torch.unique with return_inverse)."
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where images and tags lie, and how they are opened; ``run.json`` notes it.
+
+    Args:
+        kind: ``folder``, ``voc`` or ``coco``.
+        path: of the folder, absolute.
+        val_fraction: of a plain folder, the share to hold out.
+        seed: of a plain folder, chooses what is held out.
+        split: of VOC or COCO, the training images.
+        val_split: of VOC or COCO, the held-out images; None for none.
+        tags_file: of VOC, the authors' file of tags.
+    """
+
+    kind: str
+    path: str
+    val_fraction: float = 0.0
+    seed: int = 0
+    split: str | None = None
+    val_split: str | None = None
+    tags_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why values were chosen: a table for people.
+
+    Args:
+        title: above it.
+        columns: headings.
+        rows: as many cells as there are columns, in each.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]

@@ -105,8 +105,8 @@ def test_alpha_parts_the_square_from_its_halo():
     data = Squares()
     choice = choose_alpha(data, faint(data, 0.22, 0.1), judge())
     assert choice.values["alpha"] in {8.0, 16.0}
-    assert len(choice.evidence["rows"]) == len(ALPHAS)
-    assert [row[-1] for row in choice.evidence["rows"]].count("chosen") == 1
+    assert len(choice.evidence.rows) == len(ALPHAS)
+    assert [row[-1] for row in choice.evidence.rows].count("chosen") == 1
     assert choice.score > 0.6
 
 
@@ -124,8 +124,8 @@ def test_the_walk_s_values_are_the_best_of_those_offered():
     choice = choose_walk(data, maps_of, judge(), alphas=(16.0,), betas=(0.1, 8.0), steps=(0, 256))
     # Without a step a third is missing; with a weak beta the walk leaks.
     assert choice.values == {"alpha": 16.0, "beta": 8.0, "steps": 256}
-    assert len(choice.evidence["rows"]) == 4
-    assert [[f"{number:.3f}" for number in numbers] for numbers in choice.judged] == [choice.evidence["rows"][3][3:6]]
+    assert len(choice.evidence.rows) == 4
+    assert [[f"{number:.3f}" for number in numbers] for numbers in choice.judged] == [choice.evidence.rows[3][3:6]]
     fixed = choose_walk(data, maps_of, judge(), alphas=(4.0,), betas=(2.0,), steps=(16,))
     assert fixed.values == {"alpha": 4.0, "beta": 2.0, "steps": 16}
 
@@ -141,7 +141,7 @@ def test_the_odds_that_part_the_square_from_its_halo():
 
     choice = choose_odds(data, soft_of, judge())
     assert choice.values == {"odds": 1.0}
-    assert len(choice.evidence["rows"]) == len(choice.judged) == len(ODDS)
+    assert len(choice.evidence.rows) == len(choice.judged) == len(ODDS)
     assert choose_image_odds(data["s0"], soft_of("s0"), judge(), choice.judged) == 1.0
     # Of this image the networks say background too readily.
     shy = soft_of("s0", 0.3, 0.1)

@@ -8,11 +8,14 @@ import pytest
 from fabricate import box_outline, write_coco, write_folder, write_voc
 from PIL import Image
 
+from painted import note_run
 from tag2mask.datasets.source import check_source, find_source, open_source
 from tag2mask.datasets.voc import VOC_CLASSES
 from tag2mask.pipelines.affinitynet import run_affinitynet
 from tag2mask.pipelines.prepare import data_of
 from tag2mask.pipelines.publish import score_all
+from tag2mask.records import Source
+from tag2mask.runs.manifest import Origin
 from tag2mask.runs.run_folder import RunFolder
 from tiny import ROWS, Slashed, tiny_runtime, tiny_settings
 
@@ -41,19 +44,17 @@ def coco_folder(root, splits=("train2014", "val2014")):
     return root
 
 
-def run_from(path, source):
-    """A run folder that notes a source, as JSON."""
+def run_from(path, source, class_names=VOC_CLASSES):
+    """A run folder that notes a source."""
     run = RunFolder(path)
-    run.write_record(source=json.loads(json.dumps(source)))
+    note_run(run, origin=Origin(source=source), class_names=tuple(class_names))
     return run
 
 
 def test_a_folder_is_what_it_always_was(tmp_path):
     write_folder(tmp_path, {"a": "cow", "b": "", "c": "cow", "d": "dog"})
     source = find_source(tmp_path, val_fraction=0.25, seed=3)
-    assert source == {"kind": "folder", "path": str(tmp_path), "val_fraction": 0.25, "seed": 3}
-    assert len(open_source(source).val_names) == 1
-    del source["kind"]  # A run of an earlier version.
+    assert source == Source("folder", str(tmp_path), 0.25, 3)
     assert len(open_source(source).val_names) == 1
 
 
@@ -61,8 +62,7 @@ def test_a_folder_is_what_it_always_was(tmp_path):
 def test_voc_is_recognised_and_its_largest_list_taken(below, tmp_path):
     path = voc_folder(tmp_path) / below
     source = find_source(path)
-    expected = {"kind": "voc", "path": str(path.resolve()), "split": "trainaug", "val_split": "val", "tags_file": None}
-    assert source == expected
+    assert source == Source("voc", str(path.resolve()), split="trainaug", val_split="val")
     data = open_source(source)
     assert (data.names, data.val_names, data.class_names) == (tuple(NAMES[:6]), tuple(NAMES[6:]), VOC_CLASSES)
 
@@ -80,7 +80,7 @@ def test_voc_is_recognised_and_its_largest_list_taken(below, tmp_path):
 def test_lists_of_voc(options, split, val_split, tmp_path):
     voc_folder(tmp_path, train=NAMES[:6], val=NAMES[6:], trainval=NAMES)
     source = find_source(tmp_path, **options)
-    assert (source["split"], source["val_split"]) == (split, val_split)
+    assert (source.split, source.val_split) == (split, val_split)
     assert open_source(source).names
 
 
@@ -90,8 +90,8 @@ def test_lists_and_tags_that_lie_elsewhere_are_noted_with_their_whole_path(tmp_p
     np.save(tmp_path / "cls_labels.npy", {name: np.eye(20)[14] for name in NAMES})
     monkeypatch.chdir(tmp_path)
     source = find_source("voc", split="train_aug.txt", tags_file="cls_labels.npy")
-    assert source["split"] == str(tmp_path / "train_aug.txt")
-    assert source["tags_file"] == str(tmp_path / "cls_labels.npy")
+    assert source.split == str(tmp_path / "train_aug.txt")
+    assert source.tags_file == str(tmp_path / "cls_labels.npy")
     run = run_from(tmp_path / "run", source)
     monkeypatch.chdir("/")
     data = data_of(run)
@@ -101,7 +101,7 @@ def test_lists_and_tags_that_lie_elsewhere_are_noted_with_their_whole_path(tmp_p
 
 def test_coco_is_recognised(tmp_path):
     source = find_source(coco_folder(tmp_path))
-    assert source == {"kind": "coco", "path": str(tmp_path), "split": "train2014", "val_split": "val2014"}
+    assert source == Source("coco", str(tmp_path), split="train2014", val_split="val2014")
     data = open_source(source)
     assert data.names == ("COCO_train2014_0000", "COCO_train2014_0001")
     assert data.val_names == ("COCO_val2014_0010", "COCO_val2014_0011")
@@ -113,14 +113,14 @@ def test_of_two_years_of_coco_one_has_to_be_chosen(tmp_path):
     coco_folder(tmp_path, ("train2014", "train2017", "val2017"))
     with pytest.raises(ValueError, match=r"found train2014, train2017\. Choose one with --split"):
         find_source(tmp_path)
-    assert find_source(tmp_path, split="train2014")["val_split"] is None
-    assert find_source(tmp_path, split="train2017")["val_split"] == "val2017"
+    assert find_source(tmp_path, split="train2014").val_split is None
+    assert find_source(tmp_path, split="train2017").val_split == "val2017"
 
 
 def test_a_table_of_tags_comes_first(tmp_path):
     voc_folder(tmp_path)
     write_folder(tmp_path, {"a": "cow"})
-    assert find_source(tmp_path)["kind"] == "folder"
+    assert find_source(tmp_path).kind == "folder"
 
 
 def test_options_that_do_not_go_with_a_folder(tmp_path):
@@ -136,7 +136,7 @@ def test_options_that_do_not_go_with_a_folder(tmp_path):
         with pytest.raises(ValueError, match=f"no option but {known}, got {next(iter(option))}"):
             find_source(tmp_path / path, **option)
     with pytest.raises(ValueError, match="found 'video'"):
-        open_source({"kind": "video", "path": str(tmp_path)})
+        open_source(Source("video", str(tmp_path)))
 
 
 def test_data_of_a_run_that_was_made_from_voc(tmp_path):
@@ -154,13 +154,16 @@ def test_data_of_a_run_that_was_made_from_voc(tmp_path):
 def test_data_of_a_run_that_notes_no_source_is_recognised(tmp_path):
     voc_folder(tmp_path / "voc")
     write_folder(tmp_path / "photos", {"a": "cow"})
-    run = run_from(tmp_path / "run", {})
+    run = run_from(tmp_path / "run", None)
     assert data_of(run, tmp_path / "voc").names == tuple(NAMES[:6])
-    assert data_of(run, tmp_path / "photos").names == ("a",)
+    with pytest.raises(ValueError, match=r"expected the classes of the run .*20: aeroplane.*got 1: cow \(gone: "):
+        data_of(run, tmp_path / "photos")
+    of_cows = run_from(tmp_path / "cows", None, ["cow"])
+    assert data_of(of_cows, tmp_path / "photos").names == ("a",)
     with pytest.raises(ValueError, match="does not say from what"):
         data_of(run)
     with pytest.raises(ValueError, match="no option but val_fraction, got split"):
-        data_of(run, tmp_path / "photos", split="train")
+        data_of(of_cows, tmp_path / "photos", split="train")
 
 
 def test_check_lists_everything(tmp_path):
@@ -229,7 +232,9 @@ def scenes_as_voc(root):
 @pytest.mark.slow
 def test_from_a_devkit_to_scores_of_all_and_of_some_images(tmp_path):
     source = find_source(scenes_as_voc(tmp_path))
-    run = run_affinitynet(open_source(source), tmp_path / "run", tiny_settings(), runtime=tiny_runtime(), source=source)
+    run = run_affinitynet(
+        open_source(source), tmp_path / "run", tiny_settings(), runtime=tiny_runtime(), origin=Origin(source=source)
+    )
     every, some = (score_all(run, data_of(run, split=split)).stages for split in (None, "train"))
     assert tuple(row.key for row in every.rows) == tuple(row.key for row in some.rows) == ROWS
     pixels = [[int(row.confusion.counts.sum()) for row in table.rows if row.key != "seeds"] for table in (every, some)]

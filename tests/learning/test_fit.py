@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
+from painted import note_run
 from tag2mask.learning.fit import Schedule, fit
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.runs.run_folder import RunFolder
@@ -87,7 +88,7 @@ def killed_in(epoch, step):
 @pytest.fixture
 def open_store(tmp_path):
     run = RunFolder(tmp_path / "run")
-    run.write_record(digest="d", seed=0)
+    note_run(run, digest="d", seed=0)
     return lambda: run.open_stage("01_classify", SCHEDULES["sgd"])
 
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import tag2mask
+from painted import note_run, rounds_of
 from tag2mask.datasets.dataset import without
 from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.save_folder import save_folder
@@ -26,8 +27,11 @@ from tag2mask.pipelines.ial import run_ial
 from tag2mask.pipelines.ial_settings import IALSettings, RoundSettings
 from tag2mask.pipelines.predict import load, predict_files
 from tag2mask.runs import image_numbers as tally_module
-from tag2mask.runs.round import Round, finished_rounds
-from tag2mask.runs.run_folder import ROUND_STAGES, RunFolder
+from tag2mask.runs.manifest import Origin
+from tag2mask.runs.places import ROUND_STAGES
+from tag2mask.runs.round import Round
+from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runs.stage_folder import Upstream
 from tag2mask.runtime import Runtime
 from tag2mask.stages import r1_unary as em_learn
 from tag2mask.stages import r3_mine as em_mine
@@ -55,7 +59,7 @@ def start_of(run):
 
 def stage_times(run, *numbers):
     return {
-        f"{number}/{name}": times_of(run.path / "em" / f"round_{number}" / name)
+        f"{number}/{name}": times_of(run.path / "rounds" / str(number) / name)
         for number in numbers
         for name in ROUND_STAGES
     }
@@ -66,27 +70,30 @@ def changed(before, after):
 
 
 def energies(run, number):
-    return Round(run, number).summaries()["5_refine"]["energy"]
+    return Round(run, number).summaries()["5_refine"].energy
 
 
 def round_files(run, number):
-    return files_of(run.path / "em" / f"round_{number}")
+    files = files_of(run.path / "rounds" / str(number))
+    return {name: content for name, content in files.items() if ".replaced-" not in name}
 
 
 def test_two_rounds_leave_everything(scenes, rounds):
-    assert finished_rounds(rounds) == 2
+    assert rounds_of(rounds) == 2
     for number in (1, 2):
-        this = Round(rounds, number)
-        this.check_whole()
-        assert list(this.summaries()) == list(ROUND_STAGES)
-        assert all(name in this.masks and name in this.unary for name in (*scenes.names, *scenes.val_names))
+        em_round = Round(rounds, number)
+        em_round.check_whole()
+        assert list(em_round.summaries()) == list(ROUND_STAGES)
+        assert all(name in em_round.masks and name in em_round.unary for name in (*scenes.names, *scenes.val_names))
         assert not any(
-            name in found for name in scenes.val_names for found in (this.soft, this.mined, this.refined_soft)
+            name in found
+            for name in scenes.val_names
+            for found in (em_round.soft, em_round.mined, em_round.refined_soft)
         )
         assert all(math.isfinite(energy) for energy in energies(rounds, number).values())
     assert not list(rounds.path.rglob("*.part"))
     assert not list(rounds.path.rglob("checkpoint.safetensors"))
-    assert sorted(path.name for path in rounds.path.iterdir()) == ["em", "run.json"]
+    assert sorted(path.name for path in rounds.path.iterdir()) == ["names.json", "rounds", "run.json"]
 
 
 def test_the_rounds_differ_and_their_networks_go_on(rounds):
@@ -96,30 +103,31 @@ def test_the_rounds_differ_and_their_networks_go_on(rounds):
 
 
 def test_the_record_says_what_the_rounds_were_made_with(finished, rounds):
-    record, before = rounds.record(), finished.record()
-    assert record["start"] == str(finished.path.resolve())
-    assert record["ial"].keys() == {"rounds", "unary", "superpixels", "mine", "pairwise", "crf"}
-    assert record["ial"]["mine"]["threshold"] == tiny_rounds().mine.threshold
-    same = ("names", "val_names", "class_names", "digest", "source", "settings", "skipped")
-    assert all(record[key] == before[key] for key in same)
-    assert "ial" not in before
+    record, before = rounds.manifest(), finished.manifest()
+    assert record.start == str(finished.path.resolve())
+    assert record.ial.keys() == {"rounds", "unary", "superpixels", "mine", "pairwise", "crf"}
+    assert record.ial["mine"]["threshold"] == tiny_rounds().mine.threshold
+    same = ("class_names", "digest", "origin", "settings", "skipped")
+    assert all(getattr(record, key) == getattr(before, key) for key in same)
+    assert (rounds.names(), rounds.names("val")) == (finished.names(), finished.names("val"))
+    assert not before.ial
 
 
 def test_a_second_run_does_nothing(scenes, copied_rounds, caplog):
-    before = times_of(copied_rounds.path / "em")
+    before = times_of(copied_rounds.path / "rounds")
     caplog.set_level(logging.INFO)
     tiny_ial(scenes, copied_rounds.path, start=start_of(copied_rounds))
-    assert times_of(copied_rounds.path / "em") == before
-    assert caplog.text.count("finished before, nothing to do") == 11
+    assert times_of(copied_rounds.path / "rounds") == before
+    assert caplog.text.count("finished before, nothing to do") == 13
 
 
 def test_rounds_in_the_same_folder_are_equal_and_another_round_leaves_the_first_alone(scenes, rounds, copied):
     before = {name: content for name, content in times_of(copied.path).items() if name != "run.json"}
     tiny_ial(scenes, copied.path, ONE, start=copied.path)
-    assert files_of(copied.path / "em" / "superpixels") == files_of(rounds.path / "em" / "superpixels")
+    assert files_of(copied.path / "rounds" / "0_superpixels") == files_of(rounds.path / "rounds" / "0_superpixels")
     assert round_files(copied, 1) == round_files(rounds, 1)
     assert energies(copied, 1) == energies(rounds, 1)
-    assert "start" not in copied.record()
+    assert not copied.manifest().start
     first = stage_times(copied, 1)
     tiny_ial(scenes, copied.path, start=copied)
     assert stage_times(copied, 1) == first
@@ -130,22 +138,22 @@ def test_rounds_in_the_same_folder_are_equal_and_another_round_leaves_the_first_
 
 
 def test_fewer_rounds_leave_the_later_ones(scenes, copied_rounds):
-    before = times_of(copied_rounds.path / "em")
+    before = times_of(copied_rounds.path / "rounds")
     tiny_ial(scenes, copied_rounds.path, ONE, start=start_of(copied_rounds))
-    assert times_of(copied_rounds.path / "em") == before
-    assert finished_rounds(copied_rounds) == 2
+    assert times_of(copied_rounds.path / "rounds") == before
+    assert rounds_of(copied_rounds) == 2
 
 
 def test_another_threshold_runs_again_what_depends_on_it_and_says_so(scenes, copied_rounds, caplog):
     before = stage_times(copied_rounds, 1, 2)
     settings = with_changes(tiny_rounds(), mine={"threshold": 0.35})
     tiny_ial(scenes, copied_rounds.path, settings, start=start_of(copied_rounds))
-    expected = ["1/3_mine", "1/4_pairwise", "1/5_refine", *(f"2/{name}" for name in ROUND_STAGES)]
+    expected = ["1/3_mine", "1/4_pairwise", "1/5_refine", "1/5_sharpen", *(f"2/{name}" for name in ROUND_STAGES)]
     assert changed(before, stage_times(copied_rounds, 1, 2)) == expected
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warnings[0] == "em/round_1/3_mine: settings changed: threshold 0.4 -> 0.35; running it again"
-    assert len(warnings) == 8
-    assert copied_rounds.record()["ial"]["mine"]["threshold"] == 0.35
+    assert warnings[0].startswith("rounds/1/3_mine: settings changed: threshold 0.4 -> 0.35; running it again. ")
+    assert len(warnings) == 10
+    assert copied_rounds.manifest().ial["mine"]["threshold"] == 0.35
 
 
 def until_estimated(data, out, settings, **more):
@@ -162,7 +170,7 @@ def test_soft_masks_and_networks_that_start_anew_change_the_second_round_only(sc
         settings = with_changes(tiny_rounds(), rounds=change)
         until_estimated(scenes, copied_rounds.path, settings, start=start)
         found.append(round_files(copied_rounds, 2))
-        assert finished_rounds(copied_rounds) == 1, "the rest of the second round is of the old settings"
+        assert rounds_of(copied_rounds) == 1, "the rest of the second round is of the old settings"
     assert stage_times(copied_rounds, 1) == first
     assert len({files["1_unary/weights.safetensors"] for files in found}) == 4, "all of them differ"
     tiny_ial(scenes, copied_rounds.path, start=start)
@@ -177,7 +185,7 @@ def test_from_the_third_round_on_networks_learn_for_fewer_epochs_at_a_lower_rate
     assert (three.epochs, three.rate) == (2 * two.epochs, two.rate / 2)
     assert stage_times(copied_rounds, 1, 2) == first
     assert RoundSettings(later_epochs=0.01).going_on(two).epochs == 1
-    state = (copied_rounds.path / "em" / "round_3" / "1_unary" / "stage.json").read_text()
+    state = (copied_rounds.path / "rounds" / "3" / "1_unary" / "stage.json").read_text()
     assert '"share": 0.5' in state, "the mean of the second and the third"
 
 
@@ -187,10 +195,15 @@ def test_without_means_the_second_round_teaches_and_mines_what_it_found_itself(s
     alone = with_changes(tiny_rounds(), rounds={"averaged": False}, mine={"averaged": False})
     tiny_ial(scenes, copied_rounds.path, alone, start=start)
     # The first round has nothing to average, but its key says how it was made.
-    assert changed(first, stage_times(copied_rounds, 1)) == ["1/3_mine", "1/4_pairwise", "1/5_refine"]
+    assert changed(first, stage_times(copied_rounds, 1)) == [
+        "1/3_mine",
+        "1/4_pairwise",
+        "1/5_refine",
+        "1/5_sharpen",
+    ]
     after = round_files(copied_rounds, 2)
     assert all(after[file] == before[file] for file in (f"2_estimate/soft/{name}.npz" for name in scenes.names))
-    assert any(after[file] != before[file] for file in (f"5_refine/sharpened/{name}.png" for name in scenes.names))
+    assert any(after[file] != before[file] for file in (f"5_sharpen/masks/{name}.png" for name in scenes.names))
 
 
 def test_rounds_from_masks_with_another_propagation_and_other_superpixels(scenes, finished, rounds, tmp_path):
@@ -201,17 +214,19 @@ def test_rounds_from_masks_with_another_propagation_and_other_superpixels(scenes
         pairwise={"merge": "max", "signed": True, "edges": False, "hidden": 8, "passes": 2},
     )
     run = tiny_ial(scenes, tmp_path / "masks", settings, start=finished)
-    this = Round(run, 1)
-    this.check_whole()
-    assert "felzenszwalb" in run.stage_summaries()["em/superpixels"]["line"]
-    assert (run.path / Round(run, 1, finished).of_start("05_walk")).is_dir()
-    state = (this.path / "1_unary" / "stage.json").read_text()
+    em_round = Round(run, 1)
+    em_round.check_whole()
+    assert "felzenszwalb" in run.stage_summaries()["rounds/0_superpixels"].line
+    assert Round(run, 1, finished).of_start("05_walk") == Upstream("05_walk", finished.path)
+    state = (em_round.path / "1_unary" / "stage.json").read_text()
     assert "05_walk" in state
     assert "03_seed" not in state
-    assert not this.weights("1_unary")["classify.weight"].equal(Round(rounds, 1).weights("1_unary")["classify.weight"])
-    assert "lift.weight" in this.weights("4_pairwise")
+    assert not em_round.weights("1_unary")["classify.weight"].equal(
+        Round(rounds, 1).weights("1_unary")["classify.weight"]
+    )
+    assert "lift.weight" in em_round.weights("4_pairwise")
     for name in scenes.names:
-        assert set(this.masks[name].labels.unique().tolist()) <= {
+        assert set(em_round.masks[name].labels.unique().tolist()) <= {
             0,
             *(scenes.tags(name).nonzero().flatten() + 1).tolist(),
         }
@@ -221,24 +236,29 @@ def test_rounds_by_the_mean_without_mining_and_then_without_a_pairwise_network(s
     before = stage_times(copied_rounds, 1)
     settings = with_changes(ONE, mine={"enabled": False}, pairwise={"merge": "mean"})
     tiny_ial(scenes, copied_rounds.path, settings, start=start_of(copied_rounds))
-    assert changed(before, stage_times(copied_rounds, 1)) == ["1/3_mine", "1/4_pairwise", "1/5_refine"]
-    this = Round(copied_rounds, 1)
-    assert all(this.mined[name].labels.equal(this.unary[name]) for name in scenes.names)
-    assert "gate.weight" not in this.weights("4_pairwise")
-    assert finished_rounds(copied_rounds) == 1, "the second round is of the old settings"
+    assert changed(before, stage_times(copied_rounds, 1)) == [
+        "1/3_mine",
+        "1/4_pairwise",
+        "1/5_refine",
+        "1/5_sharpen",
+    ]
+    em_round = Round(copied_rounds, 1)
+    assert all(em_round.mined[name].labels.equal(em_round.unary[name]) for name in scenes.names)
+    assert "gate.weight" not in em_round.weights("4_pairwise")
+    assert rounds_of(copied_rounds) == 1, "the second round is of the old settings"
 
     settings = with_changes(settings, pairwise={"enabled": False})
     tiny_ial(scenes, copied_rounds.path, settings, start=start_of(copied_rounds))
-    this.check_whole()
-    assert not (this.path / "4_pairwise").exists()
+    em_round.check_whole()
+    assert not (em_round.path / "4_pairwise").exists()
     for name in (*scenes.names, *scenes.val_names):
-        assert this.masks[name].labels.equal(this.unary[name]), "alpha_p is alpha_u"
+        assert em_round.masks[name].labels.equal(em_round.unary[name]), "alpha_p is alpha_u"
     assert energies(copied_rounds, 1) == {"unary": 0, "mined": 0, "refined": 0}
     trained = load(copied_rounds.path, runtime=tiny_runtime())
     assert trained.pairwise is None
-    before = times_of(copied_rounds.path / "em")
+    before = times_of(copied_rounds.path / "rounds")
     tiny_ial(scenes, copied_rounds.path, settings, start=start_of(copied_rounds))
-    assert times_of(copied_rounds.path / "em") == before
+    assert times_of(copied_rounds.path / "rounds") == before
 
 
 def test_rounds_from_tags_run_the_first_stages_themselves(scenes, finished, rounds, tmp_path):
@@ -246,12 +266,12 @@ def test_rounds_from_tags_run_the_first_stages_themselves(scenes, finished, roun
     for stage in ("01_classify", "02_localize", "03_seed"):
         shutil.copytree(finished.path / stage, run.path / stage)
     expected = times_of(run.path)
-    until_estimated(scenes, run.path, ONE, first=tiny_settings(), preset="quick")
+    until_estimated(scenes, run.path, ONE, first=tiny_settings(), origin=Origin("quick"))
     after = times_of(run.path)
     assert {name: after[name] for name in expected} == expected, "done before"
     assert not (run.path / "05_walk").exists()
     assert round_files(run, 1)["1_unary/weights.safetensors"] == round_files(rounds, 1)["1_unary/weights.safetensors"]
-    assert run.record()["preset"] == "quick"
+    assert run.manifest().origin.preset == "quick"
 
 
 def fail(*_args, **_kwargs):
@@ -283,7 +303,7 @@ def test_rounds_that_fail_in_every_stage_end_with_the_same_files_and_energies(
         (
             em_pairwise,
             "pairwise_loss",
-            ("4_pairwise/weights", "5_refine/soft", "5_refine/confidence", "5_refine/masks", "5_refine/sharpened"),
+            ("4_pairwise/weights", "5_refine/soft", "5_refine/confidence", "5_refine/masks", "5_sharpen/masks"),
         ),
     ):
         monkeypatch.setattr(module, loss, fail)
@@ -297,11 +317,11 @@ def test_rounds_that_fail_in_every_stage_end_with_the_same_files_and_energies(
                 go_on()
             monkeypatch.undo()
             assert not list(out.rglob("*.part")), "an error leaves no half file"
-            assert finished_rounds(RunFolder(out)) == 0
+            assert rounds_of(RunFolder(out)) == 0
     run = go_on()
     assert round_files(run, 1) == round_files(rounds, 1)
     assert energies(run, 1) == energies(rounds, 1)
-    lines = [Round(one, 1).summaries()["3_mine"]["line"] for one in (run, rounds)]
+    lines = [Round(one, 1).summaries()["3_mine"].line for one in (run, rounds)]
     assert lines[0] == lines[1]
 
 
@@ -310,7 +330,7 @@ def test_a_training_that_stops_between_its_epochs_ends_with_the_same_weights(
 ):
     from tag2mask.learning import fit as training
 
-    shutil.rmtree(copied_rounds.path / "em" / "round_2")
+    shutil.rmtree(copied_rounds.path / "rounds" / "2")
     save = training._save
     left = [1]
 
@@ -328,20 +348,20 @@ def test_a_training_that_stops_between_its_epochs_ends_with_the_same_weights(
         tiny_ial(scenes, copied_rounds.path, start=start_of(copied_rounds))
     monkeypatch.undo()
     assert training.fit.__kwdefaults__["checkpoint_seconds"] == kept
-    assert (copied_rounds.path / "em" / "round_2" / "1_unary" / "checkpoint.safetensors").is_file()
+    assert (copied_rounds.path / "rounds" / "2" / "1_unary" / "checkpoint.safetensors").is_file()
     tiny_ial(scenes, copied_rounds.path, start=start_of(copied_rounds))
     assert round_files(copied_rounds, 2) == round_files(rounds, 2)
 
 
 @pytest.mark.slow
 def test_a_killed_round_ends_with_the_same_files(scenes, scenes_folder, rounds, copied_rounds):
-    shutil.rmtree(copied_rounds.path / "em" / "round_2")
+    shutil.rmtree(copied_rounds.path / "rounds" / "2")
     start = start_of(copied_rounds)
     first = stage_times(copied_rounds, 1)
     child = subprocess.run(
         [
             *(sys.executable, str(Path(__file__).parents[1] / "tiny.py"), str(scenes_folder), str(copied_rounds.path)),
-            *("round_2/5_refine/masks", "4", str(start.path)),
+            *("rounds/2/5_refine/masks", "4", str(start.path)),
         ],
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         stderr=subprocess.PIPE,
@@ -350,7 +370,7 @@ def test_a_killed_round_ends_with_the_same_files(scenes, scenes_folder, rounds, 
         check=False,
     )
     assert child.returncode == -signal.SIGKILL, child.stderr
-    assert finished_rounds(copied_rounds) == 1
+    assert rounds_of(copied_rounds) == 1
     assert list(copied_rounds.path.rglob("*.part")), "it was killed in the middle of a file"
     tiny_ial(scenes, copied_rounds.path, start=start)
     assert stage_times(copied_rounds, 1) == first
@@ -368,17 +388,17 @@ def test_a_killed_round_ends_with_the_same_files(scenes, scenes_folder, rounds, 
     ],
 )
 def test_a_file_of_a_round_that_is_gone_is_told_and_made_anew(scenes, rounds, copied_rounds, file):
-    (copied_rounds.path / "em/round_1" / file).unlink()
+    (copied_rounds.path / "rounds/1" / file).unlink()
     with pytest.raises(ValueError, match=r"expected a file of a finished stage, found nothing \(1 missing\)\. Delete"):
         tiny_ial(scenes, copied_rounds.path, start=start_of(copied_rounds))
-    shutil.rmtree(copied_rounds.path / "em/round_1" / file.split("/")[0])
+    shutil.rmtree(copied_rounds.path / "rounds/1" / file.split("/")[0])
     tiny_ial(scenes, copied_rounds.path, start=start_of(copied_rounds))
     assert round_files(copied_rounds, 1) == round_files(rounds, 1)
-    assert finished_rounds(copied_rounds) == 2
+    assert rounds_of(copied_rounds) == 2
 
 
 def test_superpixels_that_are_gone_are_told(scenes, copied_rounds):
-    (copied_rounds.path / "em/superpixels/regions/wild/scene_0003.npz").unlink()
+    (copied_rounds.path / "rounds/0_superpixels/regions/wild/scene_0003.npz").unlink()
     settings = with_changes(ONE, mine={"threshold": 0.1})
     with pytest.raises(ValueError, match=r"scene_0003\.npz: expected superpixels, found nothing"):
         tiny_ial(scenes, copied_rounds.path, settings, start=start_of(copied_rounds))
@@ -422,16 +442,16 @@ def test_another_seed_or_precision_needs_a_folder_of_its_own(scenes, copied, rou
     ):
         with pytest.raises(ValueError, match=rf"have its seed and precision, got {words}\. Take another folder"):
             run_ial(scenes, copied, ONE, start=copied, runtime=runtime)
-    assert not (copied.path / "em").exists()
+    assert not (copied.path / "rounds").exists()
     run = until_estimated(scenes, tmp_path / "out", ONE, start=copied, runtime=Runtime("cpu", "32", 5))
-    assert (run.record()["seed"], copied.record()["seed"]) == (5, 0)
+    assert (run.manifest().seed, copied.manifest().seed) == (5, 0)
     assert round_files(run, 1)["1_unary/weights.safetensors"] != round_files(rounds, 1)["1_unary/weights.safetensors"]
 
 
 def test_seed_and_precision_are_those_of_the_start_unless_given(scenes, copied_rounds):
-    before = times_of(copied_rounds.path / "em")
+    before = times_of(copied_rounds.path / "rounds")
     run_ial(scenes, copied_rounds, tiny_rounds(), start=start_of(copied_rounds))
-    assert times_of(copied_rounds.path / "em") == before
+    assert times_of(copied_rounds.path / "rounds") == before
 
 
 def test_rounds_do_not_write_over_another_run(scenes, copied_rounds):
@@ -445,13 +465,13 @@ def test_rounds_do_not_write_over_another_run(scenes, copied_rounds):
 
 def test_images_that_the_start_left_out_are_left_out(scenes, copied, tmp_path):
     skipped = scenes.names[0]
-    copied.write_record(names=[name for name in scenes.names if name != skipped], skipped={skipped: "truncated"})
+    note_run(copied, names=[name for name in scenes.names if name != skipped], skipped={skipped: "truncated"})
     (copied.path / "03_seed" / "seeds" / f"{skipped}.png").unlink()
     run = until_estimated(scenes, tmp_path / "out", ONE, start=copied)
     assert run.names() == scenes.names[1:]
-    regions = run.path / "em" / "superpixels" / "regions"
+    regions = run.path / "rounds" / "0_superpixels" / "regions"
     assert [(regions / f"{name}.npz").is_file() for name in scenes.names] == [False] + [True] * 7
-    assert Round(run, 1).summaries()["1_unary"]["items"] == 7 * ONE.unary.epochs
+    assert Round(run, 1).summaries()["1_unary"].items == 7 * ONE.unary.epochs
 
 
 def test_the_last_round_predicts(scenes, scenes_folder, rounds, tmp_path):
@@ -476,16 +496,16 @@ def test_files_are_predicted_refined_or_not(rounds, scenes_folder, tmp_path):
 
 def test_a_round_that_was_stopped_does_not_predict_with_its_new_settings(scenes, copied_rounds):
     wider = with_changes(tiny_rounds(), unary={"width": 24})
-    with pytest.raises(StoppedError), stopped_while_writing("em/superpixels", 1):
+    with pytest.raises(StoppedError), stopped_while_writing("rounds/0_superpixels", 1):
         tiny_ial(
             scenes, copied_rounds.path, with_changes(wider, superpixels={"count": 20}), start=start_of(copied_rounds)
         )
-    assert copied_rounds.record()["ial"]["unary"]["width"] == 24
+    assert copied_rounds.manifest().ial["unary"]["width"] == 24
     trained = load(copied_rounds.path, runtime=tiny_runtime())
     assert trained.settings.width == 16, "the finished rounds are still those of the old settings"
     with pytest.raises(StoppedError), stopped_while_writing("1_unary/weights", 1):
         tiny_ial(scenes, copied_rounds.path, wider, start=start_of(copied_rounds))
-    assert finished_rounds(copied_rounds) == 0
+    assert rounds_of(copied_rounds) == 0
     with pytest.raises(ValueError, match="expected a finished run, its segmenter is not trained"):
         load(copied_rounds.path)
 
@@ -501,7 +521,7 @@ def test_refining_without_rounds_is_told(finished, tmp_path):
 
 
 def test_without_its_weights_a_round_does_not_predict(copied_rounds):
-    (copied_rounds.path / "em/round_2/4_pairwise/weights.safetensors").unlink()
+    (copied_rounds.path / "rounds/2/4_pairwise/weights.safetensors").unlink()
     with pytest.raises(ValueError, match="expected trained weights"):
         load(copied_rounds.path)
 

@@ -11,7 +11,7 @@ import tag2mask
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet, settings_of
 from tag2mask.pipelines.ial_settings import IALSettings
 from tag2mask.pipelines.one_backbone import check_backbones, with_backbone
-from tag2mask.runs.run_folder import STAGES
+from tag2mask.runs.places import STAGES
 from tiny import ROWS, times_of, tiny_ial, tiny_rounds, tiny_run, tiny_runtime, tiny_settings
 
 
@@ -157,7 +157,7 @@ def test_the_content_of_a_file_counts_and_not_its_place(scenes, weights, tmp_pat
     after = made(again)
     assert "01_classify: settings changed: weights 'blake2b:" in caplog.text
     assert "02_localize: it depends on 01_classify, which ran again" in caplog.text
-    for name in ("01_classify/weights.safetensors", "03_seed/stage.json", "em/round_1/1_unary/weights.safetensors"):
+    for name in ("01_classify/weights.safetensors", "03_seed/stage.json", "rounds/1/1_unary/weights.safetensors"):
         assert after[name] > before[name]
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from html import unescape
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tag2mask.records import IGNORE, Cams, PseudoMask, Seeds, TaggedImage
+from tag2mask.records import IGNORE, Cams, Evidence, PseudoMask, Seeds, TaggedImage
 from tag2mask.report.page import _curves, write_report
+from tag2mask.runs.manifest import Manifest, Origin
 from tag2mask.runs.round import Round
+from tag2mask.runs.stage_summary import StageSummary
 from tag2mask.scores.confusion import Confusion
 from tag2mask.scores.score import score_rounds
 from tag2mask.scores.score_table import ScoreRow, ScoreTable
@@ -62,51 +65,72 @@ class FakeRun:
     def __init__(self, path, data, missing=()):
         self.path, self.data, self.missing = path, data, missing
 
-    def record(self):
-        return {
-            "class_names": list(self.data.class_names),
-            "seed": 3,
-            "preset": "quick",
-            "versions": {"tag2mask": "0.1.0", "torch": "2.7"},
-            "settings": {"classify": {"epochs": 8, "rate": 0.01, "scales": [0.5, 1.0], "deep": {"a": [[1]]}}},
-            "skipped": {"photos/broken": "truncated file"},
-        }
-
-    def made(self, what, record):
-        return None if what in self.missing else record
+    def manifest(self):
+        return Manifest(
+            tuple(self.data.class_names),
+            "digest",
+            seed=3,
+            origin=Origin("quick"),
+            versions={"tag2mask": "0.1.0", "torch": "2.7"},
+            settings={"classify": {"epochs": 8, "rate": 0.01, "scales": [0.5, 1.0], "deep": {"a": [[1]]}}},
+            skipped={"photos/broken": "truncated file"},
+        )
 
     def labels(self, name):
         return self.data.truth(name).roll(self.data.names.index(name), dims=1)
 
-    def load_cams(self, name):
-        class_ids = self.data.tags(name).nonzero().flatten()
-        scores = torch.linspace(0, 1, 20).reshape(1, 4, 5).repeat(len(class_ids), 1, 1)
-        return self.made("cams", Cams(name, class_ids, scores, self.data.size))
+    def made(self, what, record_of):
+        return {} if what in self.missing else {name: record_of(name) for name in self.data.names}
 
-    def load_seeds(self, name):
+    def mask(self, name):
         labels = self.labels(name)
-        labels[:, -5:] = IGNORE
-        return self.made("seeds", Seeds(name, labels))
+        return PseudoMask(name, labels, torch.ones(labels.shape))
 
-    def load_boundaries(self, name):
-        return self.made("boundaries", torch.linspace(0, 1, 150).reshape(10, 15))
+    @property
+    def cams(self):
+        def maps(name):
+            class_ids = self.data.tags(name).nonzero().flatten()
+            scores = torch.linspace(0, 1, 20).reshape(1, 4, 5).repeat(len(class_ids), 1, 1)
+            return Cams(name, class_ids, scores, self.data.size)
 
-    def load_walk(self, name):
-        return self.made("walk", self.labels(name))
+        return self.made("cams", maps)
 
-    def load_mask(self, name):
-        labels = self.labels(name)
-        return self.made("mask", PseudoMask(name, labels, torch.ones(labels.shape)))
+    @property
+    def seeds(self):
+        def sure(name):
+            labels = self.labels(name)
+            labels[:, -5:] = IGNORE
+            return Seeds(name, labels)
 
-    def load_prediction(self, name):
-        labels = self.labels(name)
-        return self.made("prediction", PseudoMask(name, labels, torch.ones(labels.shape)))
+        return self.made("seeds", sure)
+
+    @property
+    def boundaries(self):
+        return self.made("boundaries", lambda _: torch.linspace(0, 1, 150).reshape(10, 15))
+
+    @property
+    def walks(self):
+        return self.made("walk", self.labels)
+
+    @property
+    def masks(self):
+        return self.made("mask", self.mask)
+
+    @property
+    def predictions(self):
+        return self.made("prediction", self.mask)
+
+    def last_round(self):
+        return None
+
+    def final_masks(self):
+        return SimpleNamespace(masks=self.masks) if self.masks else None
 
     def stage_summaries(self):
-        evidence = {"title": "alpha", "columns": ["alpha", "agreement"], "rows": [[4, 0.512345], [16, None]]}
+        evidence = Evidence("alpha", ("alpha", "agreement"), (("4", "0.5123"), ("16", "-")))
         return {
-            "01_classify": {"seconds": 81.2, "items": 300, "line": "mAP 0.81"},
-            "03_seed": {"seconds": 0.0, "items": 0, "line": "alpha 16", "evidence": evidence},
+            "01_classify": StageSummary("mAP 0.81", 300, 81.2),
+            "03_seed": StageSummary("alpha 16", 0, 0.0, evidence=evidence),
         }
 
     def curves(self):
@@ -215,7 +239,7 @@ def test_a_stage_that_did_not_run_has_no_column(tmp_path, missing):
 def test_nothing_but_images(tmp_path):
     data = FakeData(masks=False)
     run = FakeRun(tmp_path, data, {"cams", "seeds", "boundaries", "walk", "mask", "prediction"})
-    run.record, run.stage_summaries, run.curves = dict, dict, dict
+    run.manifest, run.stage_summaries, run.curves = lambda: Manifest((), ""), dict, dict
     page = read_page(write_report(run, data))
     assert page.count("<img ") == 5
     assert "<h2>Scores" not in page
@@ -307,7 +331,7 @@ def test_rounds_without_truth_and_with_lost_files(scenes, copied_rounds):
 
     rounds = score_rounds(copied_rounds, Blind())
     for name in scenes.names:
-        (copied_rounds.path / "em/round_2/3_mine/mined" / f"{name}.png").unlink()
+        (copied_rounds.path / "rounds/2/3_mine/mined" / f"{name}.png").unlink()
     page = read_page(write_report(copied_rounds, Blind(), None, rounds))
     text = re.sub(r'src="[^"]*"', "", page)
     assert "nan" not in text
@@ -318,7 +342,7 @@ def test_rounds_without_truth_and_with_lost_files(scenes, copied_rounds):
 
 
 def test_an_unfinished_round_is_not_shown(scenes, copied_rounds):
-    (copied_rounds.path / "em/round_1/5_refine/stage.json").unlink()
+    (copied_rounds.path / "rounds/1/5_refine/stage.json").unlink()
     page = read_page(write_report(copied_rounds, scenes, None, score_rounds(copied_rounds, scenes)))
     assert "<h2>Rounds</h2>" not in page
     assert re.findall(r'<div class="head">([^<]+)</div>', page) == ["image", "truth"]

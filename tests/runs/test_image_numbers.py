@@ -1,10 +1,13 @@
 """Numbers counted image by image: added up in order, and found again after a stop."""
 
 import pytest
+import torch
 
 from painted import Numbers, Stripes, run_by_hand
+from tag2mask.records import PseudoMask
 from tag2mask.runs import image_numbers as tally_module
 from tag2mask.runs.image_numbers import Tally
+from tag2mask.runs.round import Round
 
 
 @pytest.fixture
@@ -13,7 +16,7 @@ def run(tmp_path):
 
 
 def test_a_tally_adds_up_in_the_given_order(run):
-    tally = Tally(run.open_stage("em/round_1/5_refine", Numbers()))
+    tally = Tally(run.open_stage("rounds/1/5_refine", Numbers()))
     numbers = {"a": 1e16, "b": 1.0, "c": -1e16}
     for name, number in numbers.items():
         tally.add(name, {"energy": number, "count": 1})
@@ -25,25 +28,25 @@ def test_what_a_stop_lost_is_missing_again(run, monkeypatch):
     names = ["a", "x/b", "v"]
 
     def enter():
-        return run.open_stage("em/round_1/5_refine", Numbers())
+        return run.open_stage("rounds/1/5_refine", Numbers())
+
+    masks = Round(run, 1).masks
 
     def write(name):
-        path = enter().file(f"masks/{name}", ".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        masks.write(name, PseudoMask(name, torch.zeros(2, 2, dtype=torch.int64), torch.ones(2, 2)))
 
     tally = Tally(enter())
-    assert tally.missing("masks", ".png", names, names[:2]) == names
+    assert tally.missing(masks, names, names[:2]) == names
     write("a")
     tally.add("a", {"energy": 1.0})
     write("v")
     again = Tally(enter())
-    assert again.missing("masks", ".png", names, names[:2]) == ["a", "x/b"], "the numbers of a were not kept yet"
+    assert again.missing(masks, names, names[:2]) == ["a", "x/b"], "the numbers of a were not kept yet"
     monkeypatch.setattr(tally_module, "TALLY_SECONDS", -1.0)
     again.add("a", {"energy": 1.0})
     monkeypatch.undo()
     third = Tally(enter())
-    assert third.missing("masks", ".png", names, names[:2]) == ["x/b"]
+    assert third.missing(masks, names, names[:2]) == ["x/b"]
     third.add("x/b", {"energy": 2.0})
     assert third.sums(["a", "x/b"]) == {"energy": 3.0}
 

@@ -1,16 +1,23 @@
 """The run folder: what is done stays done, what changed is made again, what was killed goes on."""
 
+import json
 import logging
 from dataclasses import dataclass
 
 import numpy as np
+from pathlib import Path
+
 import pytest
 import torch
 
-from tag2mask.runs.artefacts import write_cams, write_scores
+from painted import note_run
+from tag2mask.runs.encodings import write_cams, write_scores
 from tag2mask.disk import write_labels, write_unit
 from tag2mask.runs.settings import plain
-from tag2mask.runs.run_folder import STAGES, Artefacts, RunFolder
+from tag2mask.runs.artefacts import Artefacts, Kind
+from tag2mask.runs.places import STAGES
+from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runs.stage_summary import TrainingState
 from tag2mask.records import Cams, SeedScores
 
 A, B, C, D = STAGES[:4]
@@ -35,7 +42,7 @@ class More:
 @pytest.fixture
 def run(tmp_path):
     run = RunFolder(tmp_path / "run")
-    run.write_record(digest="d", seed=0, class_names=["cat", "dog"], names=["x", "far/y"], val_names=["v"])
+    note_run(run, digest="d", seed=0, class_names=["cat", "dog"], names=["x", "far/y"], val_names=["v"])
     return run
 
 
@@ -45,8 +52,8 @@ def go_through(run, **settings):
     for name, after in AFTER.items():
         stage = run.open_stage(name, settings.get(name[3:], Settings()), after=after)
         if not stage.finished:
-            stage.file("maps/x", ".npz").parent.mkdir(exist_ok=True)
-            stage.file("maps/x", ".npz").write_text("made")
+            (stage.path / "maps/x.npz").parent.mkdir(exist_ok=True)
+            (stage.path / "maps/x.npz").write_text("made")
             stage.finish("made one map", items=1, chosen={"alpha": 4.0})
             done.append(name)
     return done
@@ -63,16 +70,54 @@ def test_a_changed_setting_clears_its_stage_and_those_after_it_and_says_so(run, 
     go_through(run)
     assert go_through(run, localize=Settings(alpha=8.0)) == [B, C]
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"{B}: settings changed: alpha 4.0 -> 8.0; running it again",
-        f"{C}: it depends on {B}, which ran again; running it again",
+        f"{B}: settings changed: alpha 4.0 -> 8.0; running it again. What it made set aside in {B}.replaced-1; "
+        "delete it when you do not need it",
+        f"{C}: it depends on {B}, which ran again; running it again. What it made set aside in {C}.replaced-1; "
+        "delete it when you do not need it",
     ]
 
 
-def test_a_changed_stage_loses_its_old_files(run):
+def test_a_changed_stage_keeps_its_old_files_under_another_name(run):
     go_through(run)
-    stage = run.open_stage(A, Settings(alpha=8.0))
-    assert not stage.finished
-    assert stage.missing(["maps/x"], ".npz") == ["maps/x"]
+    for number, alpha in ((1, 8.0), (2, 9.0)):
+        stage = run.open_stage(A, Settings(alpha=alpha))
+        assert not stage.finished
+        assert not (stage.path / "maps/x.npz").exists()
+        aside = run.path / f"{A}.replaced-{number}"
+        assert (aside / "maps/x.npz").read_text() == "made"
+        assert json.loads((aside / "stage.json").read_text())["finished"]
+        (stage.path / "maps").mkdir()
+        (stage.path / "maps/x.npz").write_text("made")
+        stage.finish("again", items=1)
+    assert list(run.stage_summaries()) == [A, B, C, D], "what is set aside is no stage"
+
+
+def test_the_time_that_was_set_aside_is_told(run, monkeypatch, caplog):
+    clock = iter([100.0, 352.0, 400.0, 440.0, 500.0, 600.0])
+    monkeypatch.setattr("tag2mask.runs.stage_folder.time.monotonic", lambda: next(clock))
+    stage = run.open_stage(A, Settings())
+    stage.save_weights({"w": torch.zeros(1)})
+    stage.finish("done", items=1)
+    unfinished = run.open_stage(A, Settings(alpha=8.0))
+    assert "4 min 12 s of work set aside in 01_classify.replaced-1" in caplog.text
+    unfinished.save_checkpoint({"w": torch.zeros(1)}, TrainingState(1))
+    run.open_stage(A, Settings(alpha=9.0))
+    assert "40.0 s of work set aside in 01_classify.replaced-2" in caplog.text
+
+
+def test_a_stage_that_has_made_nothing_leaves_nothing(run):
+    run.open_stage(A, Settings())
+    run.open_stage(A, Settings(alpha=8.0))
+    assert [path.name for path in run.path.iterdir() if path.is_dir()] == [A]
+
+
+def test_a_stage_that_settings_do_without_is_set_aside(run, caplog):
+    go_through(run)
+    run.drop_stage(A)
+    run.drop_stage(A)
+    assert not (run.path / A).exists()
+    assert (run.path / f"{A}.replaced-1" / "maps/x.npz").is_file()
+    assert caplog.text.count("the settings do without it") == 1
 
 
 @pytest.mark.parametrize(
@@ -80,17 +125,17 @@ def test_a_changed_stage_loses_its_old_files(run):
 )
 def test_other_data_and_another_seed_clear_everything(run, caplog, facts, words):
     go_through(run)
-    run.write_record(**facts)
+    note_run(run, **facts)
     assert go_through(run) == [A, B, C, D]
     assert caplog.text.count(words) == 4
 
 
 def test_another_precision_clears_everything_and_another_device_nothing(run, caplog):
-    run.write_record(precision="32", device="cpu")
+    note_run(run, precision="32", device="cpu")
     go_through(run)
-    run.write_record(device="cuda:0")
+    note_run(run, device="cuda:0")
     assert go_through(run) == []
-    run.write_record(precision="bf16")
+    note_run(run, precision="bf16")
     assert go_through(run) == [A, B, C, D]
     assert caplog.text.count("the precision changed from 32 to bf16") == 4
 
@@ -103,25 +148,26 @@ def test_going_back_to_old_settings_is_a_change_too(run):
 
 def test_an_unfinished_stage_goes_on_with_what_it_has(run, caplog):
     stage = run.open_stage(A, Settings())
-    stage.file("maps/x", ".npz").parent.mkdir()
-    stage.file("maps/x", ".npz").write_text("made")
-    stage.note(chosen=5.0)
+    (stage.path / "maps/x.npz").parent.mkdir()
+    (stage.path / "maps/x.npz").write_text("made")
+    stage.note("chosen", 5.0)
     caplog.set_level(logging.INFO)
     again = run.open_stage(A, Settings())
     assert not again.finished
     assert "going on where it stopped" in caplog.text
-    assert again.missing(["maps/x", "maps/far/y"], ".npz") == ["maps/far/y"]
-    assert again.notes() == {"chosen": 5.0}
+    assert (again.path / "maps/x.npz").read_text() == "made"
+    assert again.noted("chosen", float) == 5.0
+    assert again.noted("other", float) is None
 
 
 def test_the_seconds_of_a_stopped_training_count_too(run, monkeypatch):
     clock = iter([100.0, 130.0, 1000.0, 1005.0])
     monkeypatch.setattr("tag2mask.runs.stage_folder.time.monotonic", lambda: next(clock))
-    run.open_stage(A, Settings()).save_checkpoint({}, {"epoch": 1})
+    run.open_stage(A, Settings()).save_checkpoint({}, TrainingState(1))
     again = run.open_stage(A, Settings())
     again.load_checkpoint()
     again.finish("done", items=2)
-    assert again.summary()["seconds"] == 35.0
+    assert again.summary().seconds == 35.0
 
 
 def test_a_stage_whose_state_is_gone_is_made_from_scratch(run):
@@ -130,35 +176,41 @@ def test_a_stage_whose_state_is_gone_is_made_from_scratch(run):
     go_through(run)
     (run.path / A / "stage.json").unlink()
     stage = run.open_stage(A, Settings(alpha=8.0))
-    assert stage.missing(["maps/x"], ".npz") == ["maps/x"]
+    assert not (stage.path / "maps/x.npz").exists()
 
 
-def test_a_clearing_that_is_killed_leaves_no_finished_stage(run, monkeypatch):
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_change_that_is_killed_loses_nothing_and_leaves_no_finished_stage(run, monkeypatch, when):
     go_through(run)
+    rename = Path.rename
 
-    def killed(_path):
+    def killed(path, target):
+        if when == "after":
+            rename(path, target)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("tag2mask.runs.stage_folder.shutil.rmtree", killed)
+        patch.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
             run.open_stage(A, Settings(alpha=8.0))
-    assert not run.open_stage(A, Settings()).finished
+    assert len(list(run.path.glob(f"{A}*/maps/x.npz"))) == 1
+    assert run.open_stage(A, Settings()).finished == (when == "before"), "what was made is still what it was"
+    assert not run.open_stage(A, Settings(alpha=8.0)).finished
 
 
 def test_what_killed_writers_left_is_removed(run):
     stage = run.open_stage(A, Settings())
-    left = stage.file("maps/far/.abc", ".npz.part")
+    left = stage.path / "maps/far/.abc.npz.part"
     left.parent.mkdir(parents=True)
     left.write_text("half")
-    stage.file("maps/far/y", ".npz").write_text("made")
+    (stage.path / "maps/far/y.npz").write_text("made")
     again = run.open_stage(A, Settings())
     assert not left.exists()
-    assert again.missing(["maps/far/y"], ".npz") == []
+    assert (again.path / "maps/far/y.npz").is_file()
 
 
 def test_only_a_run_that_is_there_is_an_existing_one(run, tmp_path):
-    assert RunFolder.existing(run.path).record() == run.record()
+    assert RunFolder.existing(run.path).manifest() == run.manifest()
     with pytest.raises(ValueError, match=r"nowhere: expected a run folder, found no run\.json"):
         RunFolder.existing(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
@@ -180,8 +232,8 @@ def test_a_stage_may_depend_on_several_settings(run):
 
 def test_what_a_stage_told_is_kept(run):
     go_through(run)
-    assert run.stage_summaries()[A]["line"] == "made one map"
-    assert run.stage_summaries()[A]["items"] == 1
+    assert run.stage_summaries()[A].line == "made one map"
+    assert run.stage_summaries()[A].items == 1
     assert run.chosen(A) == {"alpha": 4.0}
     assert run.chosen("06_segment") == {}
     assert run.curves() == {}
@@ -193,10 +245,10 @@ def test_checkpoints_round_trip_and_go_when_the_stage_is_done(run):
     stage = run.open_stage(A, Settings())
     assert stage.load_checkpoint() is None
     tensors = {"w": torch.arange(6.0).reshape(2, 3)}
-    stage.save_checkpoint(tensors, {"epoch": 3, "history": {"loss": [[1, 0.5]]}})
+    stage.save_checkpoint(tensors, TrainingState(3, 30, {"loss": [(1, 0.5)]}))
     found, state = run.open_stage(A, Settings()).load_checkpoint()
     assert found["w"].equal(tensors["w"])
-    assert state == {"epoch": 3, "history": {"loss": [[1, 0.5]]}}
+    assert state == TrainingState(3, 30, {"loss": [(1, 0.5)]})
     stage.save_weights(tensors)
     stage.finish("done", items=1)
     assert run.open_stage(A, Settings()).load_checkpoint() is None
@@ -216,13 +268,13 @@ def test_weights_that_can_not_be_read_say_what_to_do(run, content):
 
 def test_a_folder_that_is_no_run_says_so(tmp_path):
     with pytest.raises(ValueError, match=r"found no run\.json"):
-        RunFolder(tmp_path).record()
+        RunFolder(tmp_path).manifest()
 
 
 def test_records_add_up(run):
-    run.write_record(seed=7, device="cpu")
-    record = run.record()
-    assert (record["seed"], record["device"], record["digest"]) == (7, "cpu", "d")
+    note_run(run, seed=7, device="cpu")
+    record = run.manifest()
+    assert (record.seed, record.device, record.digest) == (7, "cpu", "d")
     assert run.names() == ("x", "far/y")
     assert run.names("val") == ("v",)
     assert run.class_names() == ("cat", "dog")
@@ -231,12 +283,17 @@ def test_records_add_up(run):
 def test_artefacts_are_a_mapping_that_reads_when_asked(tmp_path):
     reads = []
 
-    def read(name):
+    def read(files, name):
         reads.append(name)
         return name.upper()
 
-    (tmp_path / "a").write_text("")
-    artefacts = Artefacts(lambda: ["a", "b"], read, lambda name: tmp_path / name)
+    class Images:
+        def names(self, split="train"):
+            return ("a", "b") if split == "train" else ("v",)
+
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "a.txt").write_text("")
+    artefacts = Artefacts(Kind("letters", "", ("made",), ".txt", read, print), tmp_path, Images())
     assert list(artefacts) == ["a", "b"]
     assert len(artefacts) == 2
     assert "a" in artefacts
@@ -245,7 +302,7 @@ def test_artefacts_are_a_mapping_that_reads_when_asked(tmp_path):
     assert reads == []
     assert artefacts["a"] == "A"
     assert artefacts.get("b") is None
-    with pytest.raises(KeyError, match="Expected the result of a finished stage for image 'b'"):
+    with pytest.raises(KeyError, match="expected letters, found nothing"):
         artefacts["b"]
 
 
@@ -253,8 +310,8 @@ def test_every_artefact_is_found_by_its_name_also_with_slashes(run):
     name, labels = "far/y", torch.tensor([[0, 1], [2, 255]])
     half = torch.full((2, 2), 0.4)
     maps = torch.stack([1 - half, half])
-    nothing = (run.load_cams, run.load_seeds, run.load_walk, run.load_mask, run.load_boundaries, run.load_prediction)
-    assert [load(name) for load in nothing] == [None] * 6
+    nothing = (run.cams, run.seeds, run.walks, run.masks, run.boundaries, run.predictions)
+    assert [made.get(name) for made in nothing] == [None] * 6
     write_cams(run.path / f"02_localize/maps/{name}.npz", Cams(name, torch.tensor([1]), half[None], (2, 2)))
     write_scores(run.path / f"03_seed/scores/{name}.npz", SeedScores(name, torch.tensor([1]), maps, maps))
     for place in ("03_seed/seeds", "03_seed/crf", "05_walk/walk", "05_walk/masks", "06_segment/masks"):
@@ -263,11 +320,11 @@ def test_every_artefact_is_found_by_its_name_also_with_slashes(run):
         write_unit(run.path / place / f"{name}.png", half)
     assert run.cams[name].class_ids.tolist() == [1]
     assert run.seed_scores[name].low.shape == (2, 2, 2)
-    assert run.load_seeds(name).labels.equal(labels)
+    assert run.seeds[name].labels.equal(labels)
     assert run.cam_crf[name].equal(labels)
-    assert run.load_walk(name).equal(labels)
-    assert run.load_boundaries(name).numpy() == pytest.approx(np.full((2, 2), 0.4))
-    for mask in (run.load_mask(name), run.load_prediction(name)):
+    assert run.walks[name].equal(labels)
+    assert run.boundaries[name].numpy() == pytest.approx(np.full((2, 2), 0.4))
+    for mask in (run.masks[name], run.predictions[name]):
         assert mask.name == name
         assert mask.labels.equal(labels)
         assert mask.confidence.numpy() == pytest.approx(np.full((2, 2), 0.4))

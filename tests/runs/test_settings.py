@@ -32,7 +32,7 @@ class More:
 def test_without_a_file_settings_are_as_if_they_could_name_none():
     assert keyed(Settings()) == {"width": 3, "sizes": [1, 2]}
     assert keyed((Older(), More())) == plain((Older(), More()))
-    assert settings_from(Settings, keyed(Settings())) == Settings()
+    assert settings_from(Settings, keyed(Settings()), "run.json") == Settings()
 
 
 def test_a_file_counts_by_its_content(tmp_path):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from painted import note_run
 from tag2mask.datasets.dataset import without
 from tag2mask.disk import read_labels, write_labels
 from tag2mask.pipelines.publish import score_all
@@ -41,7 +42,7 @@ def test_unfinished_stages_have_no_row(scenes, copied):
 
 def test_a_run_just_begun_has_no_rows(scenes, tmp_path):
     run = RunFolder(tmp_path)
-    run.write_record(names=list(scenes.names), val_names=[], class_names=list(scenes.class_names))
+    note_run(run, names=list(scenes.names), val_names=[], class_names=list(scenes.class_names))
     assert score_run(run, scenes).rows == ()
 
 
@@ -63,7 +64,7 @@ def test_a_round_s_scores_are_those_of_its_masks(scenes, rounds):
     table = score_rounds(rounds, scenes)
     assert [row.number for row in table.rows] == [1, 2]
     for row in table.rows:
-        this = Round(rounds, row.number)
+        em_round = Round(rounds, row.number)
         totals = {
             name: Confusion.empty(6) for name in ("unary", "refined", "taught", "mined", "unary_val", "refined_val")
         }
@@ -71,18 +72,23 @@ def test_a_round_s_scores_are_those_of_its_masks(scenes, rounds):
         for name in scenes.names:
             unary, refined, sure, truth = (
                 labels.flatten().tolist()
-                for labels in (this.unary[name], this.masks[name].labels, this.mined[name].labels, scenes.mask(name))
+                for labels in (
+                    em_round.unary[name],
+                    em_round.masks[name].labels,
+                    em_round.mined[name].labels,
+                    scenes.mask(name),
+                )
             )
             mined += sum(label != IGNORE for label in sure)
             agreeing += sum(s != IGNORE and s == u == r for u, r, s in zip(unary, refined, sure, strict=True))
-            totals["unary"] += Confusion.of(scenes.mask(name), this.unary[name], 6)
-            totals["refined"] += Confusion.of(scenes.mask(name), this.masks[name].labels, 6)
-            totals["taught"] += Confusion.of(scenes.mask(name), this.sharpened[name].labels, 6)
-            totals["mined"] += Confusion.of(scenes.mask(name), this.mined[name].labels, 6, decided_only=True)
+            totals["unary"] += Confusion.of(scenes.mask(name), em_round.unary[name], 6)
+            totals["refined"] += Confusion.of(scenes.mask(name), em_round.masks[name].labels, 6)
+            totals["taught"] += Confusion.of(scenes.mask(name), em_round.sharpened[name].labels, 6)
+            totals["mined"] += Confusion.of(scenes.mask(name), em_round.mined[name].labels, 6, decided_only=True)
             assert len(truth) == 48 * 48
         for name in scenes.val_names:
-            totals["unary_val"] += Confusion.of(scenes.mask(name), this.unary[name], 6)
-            totals["refined_val"] += Confusion.of(scenes.mask(name), this.masks[name].labels, 6)
+            totals["unary_val"] += Confusion.of(scenes.mask(name), em_round.unary[name], 6)
+            totals["refined_val"] += Confusion.of(scenes.mask(name), em_round.masks[name].labels, 6)
         assert row.unary_train == totals["unary"].mean_iou()
         assert row.refined_train == totals["refined"].mean_iou()
         assert row.taught_train == totals["taught"].mean_iou() != row.refined_train
@@ -92,9 +98,9 @@ def test_a_round_s_scores_are_those_of_its_masks(scenes, rounds):
         assert row.unary_precision == float(totals["unary"].precision().nanmean())
         assert 0 < row.coverage == mined / (8 * 48 * 48) < 1
         assert 0 < row.agreement == agreeing / mined
-        energy = this.summaries()["5_refine"]["energy"]
+        energy = em_round.summaries()["5_refine"].energy
         assert (row.energy, row.energy_mined, row.energy_refined) == (*energy.values(),)
-        assert row.seconds == pytest.approx(sum(summary["seconds"] for summary in this.summaries().values()))
+        assert row.seconds == pytest.approx(sum(summary.seconds for summary in em_round.summaries().values()))
     assert table.rows[0].unary_train != table.rows[1].unary_train
 
 
@@ -136,14 +142,14 @@ def test_a_run_without_rounds_has_no_rows(scenes, finished):
 
 def test_images_that_are_gone_are_passed_over_in_rounds_too(scenes, rounds):
     row = score_rounds(rounds, without(scenes, scenes.names[:3])).rows[0]
-    this = Round(rounds, 1)
-    mined = sum(int((this.mined[name].labels != IGNORE).sum()) for name in scenes.names[3:])
+    em_round = Round(rounds, 1)
+    mined = sum(int((em_round.mined[name].labels != IGNORE).sum()) for name in scenes.names[3:])
     assert row.coverage == mined / (5 * 48 * 48)
 
 
 def test_a_round_without_mined_pixels_has_no_agreement(scenes, copied_rounds):
-    for path in (copied_rounds.path / "em/round_1/2_estimate/masks/wild").iterdir():
-        mined = copied_rounds.path / "em/round_1/3_mine/mined/wild" / path.name
+    for path in (copied_rounds.path / "rounds/1/2_estimate/masks/wild").iterdir():
+        mined = copied_rounds.path / "rounds/1/3_mine/mined/wild" / path.name
         mined.unlink()
         write_labels(mined, read_labels(path).fill_(IGNORE), 6)
     row = score_rounds(copied_rounds, scenes).rows[0]
@@ -153,9 +159,9 @@ def test_a_round_without_mined_pixels_has_no_agreement(scenes, copied_rounds):
 
 
 def test_a_mask_of_a_round_that_is_gone_is_told_but_weights_are_not_needed(scenes, copied_rounds):
-    (copied_rounds.path / "em/round_1/1_unary/weights.safetensors").unlink()
+    (copied_rounds.path / "rounds/1/1_unary/weights.safetensors").unlink()
     assert len(score_rounds(copied_rounds, scenes).rows) == 2
-    (copied_rounds.path / "em/round_1/3_mine/mined" / f"{scenes.names[2]}.png").unlink()
+    (copied_rounds.path / "rounds/1/3_mine/mined" / f"{scenes.names[2]}.png").unlink()
     with pytest.raises(ValueError, match=r"scene_0002\.png: expected a file of a finished stage"):
         score_rounds(copied_rounds, scenes)
 

@@ -20,8 +20,9 @@ from tag2mask.ops.mining import allowed_labels, confident_regions, region_sample
 from tag2mask.ops.refine import sharpened_labels
 from tag2mask.ops.superpixels import SuperpixelSettings, superpixels
 from tag2mask.records import IGNORE, Regions, TaggedImage
-from tag2mask.runs.artefacts import write_region_scores, write_soft_mask
-from tag2mask.runs.round import SUPERPIXELS, Round, regions_of
+from tag2mask.runs.encodings import write_region_scores, write_soft_mask
+from tag2mask.runs.places import SUPERPIXELS
+from tag2mask.runs.round import Round
 from tag2mask.stages.r0_superpixels import make_superpixels
 from tag2mask.stages.r3_mine import (
     MineSettings,
@@ -49,14 +50,14 @@ def test_superpixels_are_made_once(scenes, tmp_path):
     make_superpixels(scenes, run, settings)
     for name in scenes.names:
         expected = superpixels(scenes[name].pixels, settings)
-        assert regions_of(run, name).ids.equal(expected.ids)
+        assert run.superpixels[name].ids.equal(expected.ids)
     assert not any((run.path / SUPERPIXELS / "regions" / f"{name}.npz").exists() for name in scenes.val_names)
     files = sorted((run.path / SUPERPIXELS).rglob("*.npz"))
     before = [file.stat().st_mtime_ns for file in files]
     make_superpixels(scenes, run, settings)
     assert [file.stat().st_mtime_ns for file in files] == before
     make_superpixels(scenes, run, replace(settings, count=10))
-    assert regions_of(run, scenes.names[0]).count < 20
+    assert run.superpixels[scenes.names[0]].count < 20
 
 
 class Mixed(Stripes):
@@ -74,14 +75,14 @@ def test_superpixels_of_a_stopped_stage_are_not_made_again_and_the_summary_is_th
     data, settings = Mixed(), SuperpixelSettings(count=30)
     whole, stopped = (run_by_hand(tmp_path / name, data) for name in ("whole", "stopped"))
     make_superpixels(data, whole, settings)
-    with pytest.raises(StoppedError), stopped_while_writing("em/superpixels", 5):
+    with pytest.raises(StoppedError), stopped_while_writing("rounds/0_superpixels", 5):
         make_superpixels(data, stopped, settings)
     made = {path: path.stat().st_mtime_ns for path in (stopped.path / SUPERPIXELS).rglob("*.npz")}
     assert 0 < len(made) < 8
     make_superpixels(data, stopped, settings)
     assert {path: path.stat().st_mtime_ns for path in made} == made
-    lines = [run.stage_summaries()[SUPERPIXELS]["line"] for run in (whole, stopped)]
-    mean = (4 + sum(regions_of(whole, name).count for name in "efgh")) / 8
+    lines = [run.stage_summaries()[SUPERPIXELS].line for run in (whole, stopped)]
+    mean = (4 + sum(whole.superpixels[name].count for name in "efgh")) / 8
     assert lines == [f"slic, {mean:.0f} superpixels an image"] * 2
 
 
@@ -90,8 +91,8 @@ def test_an_image_of_one_colour(tmp_path, algorithm, fewest):
     data = Flat()
     run = run_by_hand(tmp_path, data)
     make_superpixels(data, run, SuperpixelSettings(algorithm, count=20))
-    assert regions_of(run, "a").ids.shape == data.size
-    assert (regions_of(run, "a").count == 1) == (fewest == 1)
+    assert run.superpixels["a"].ids.shape == data.size
+    assert (run.superpixels["a"].count == 1) == (fewest == 1)
 
 
 @pytest.mark.parametrize("algorithm", ["slic", "felzenszwalb"])
@@ -99,22 +100,22 @@ def test_more_superpixels_than_pixels(tmp_path, algorithm):
     data = Stripes(size=(3, 5))
     run = run_by_hand(tmp_path, data)
     make_superpixels(data, run, SuperpixelSettings(algorithm, count=400))
-    assert 1 <= regions_of(run, "x/b").count <= 15
+    assert 1 <= run.superpixels["x/b"].count <= 15
 
 
 def test_superpixels_that_are_gone_are_told(tmp_path):
     run = run_by_hand(tmp_path, Stripes())
-    with pytest.raises(ValueError, match=r"a\.npz: expected superpixels, found nothing\. Delete .*em/superpixels"):
-        regions_of(run, "a")
+    with pytest.raises(ValueError, match=r"a\.npz: expected superpixels, found nothing .*Delete .*/0_superpixels"):
+        run.superpixels["a"]
 
 
 SETTINGS = replace(tiny_rounds().mine, long_side=(40, 90), crop=64, jitter=(0, 0, 0, 0))
 
 
-def views_of(data, this, samples=None):
+def views_of(data, em_round, samples=None):
     samples = samples or {name: torch.arange(STRIPES) % 2 * 3 for name in data.names}
     backbone = Backbone("resnet10t", 16)
-    return RegionViews(data, samples, this, SETTINGS, backbone=backbone, runtime=tiny_runtime()), backbone
+    return RegionViews(data, samples, em_round, SETTINGS, backbone=backbone, runtime=tiny_runtime()), backbone
 
 
 def test_views_show_pixels_and_regions_of_the_same_place(painted):
@@ -141,9 +142,9 @@ def test_views_show_pixels_and_regions_of_the_same_place(painted):
 
 
 def test_regions_that_are_no_sample_or_not_in_view_teach_nothing(painted):
-    data, this = painted
+    data, em_round = painted
     samples = {name: torch.tensor([0, IGNORE, 0, IGNORE, 0, IGNORE]) for name in data.names}
-    views, _ = views_of(data, this, samples)
+    views, _ = views_of(data, em_round, samples)
     hidden = 0
     for epoch in range(12):
         _, ids, labels, _ = views[epoch, 0]
@@ -240,20 +241,20 @@ def test_an_image_without_tags_is_background():
 def test_mined_pixels_are_the_samples_that_the_classifier_is_sure_of(scenes, rounds):
     settings, runtime = tiny_rounds().mine, tiny_runtime()
     for number in (1, 2):
-        this = Round(rounds, number)
+        em_round = Round(rounds, number)
         until = 0 if settings.context else FINE_STRIDE
         backbone = Backbone(settings.backbone, settings.output_stride, keep=kept_levels(until_stride=until))
         net = RegionNet(backbone, 6, settings.hidden, settings.dropout)
-        net.load_state_dict(this.weights("3_mine"))
+        net.load_state_dict(em_round.weights("3_mine"))
         kept = 0
         for name in scenes.names:
-            regions = regions_of(rounds, name)
-            labels = sharpened_labels(scenes[name], this.mean_soft[name], settings.max_side, tiny_rounds().crf)
+            regions = rounds.superpixels[name]
+            labels = sharpened_labels(scenes[name], em_round.mean_soft[name], settings.max_side, tiny_rounds().crf)
             samples = region_samples(labels, regions, 7, settings.share)
             with runtime.inference(net):
                 probabilities = region_probabilities(scenes[name], regions, net, settings, runtime)
             mined = confident_regions(samples, probabilities, settings.threshold)
-            assert this.mined[name].labels.equal(mined.labels[regions.ids])
+            assert em_round.mined[name].labels.equal(mined.labels[regions.ids])
             assert set(mined.labels.tolist()) <= {*samples.tolist(), IGNORE}
             assert allowed_labels(scenes.tags(name))[samples[samples != IGNORE]].all()
             kept += int(mined.kept.sum())
@@ -261,8 +262,8 @@ def test_mined_pixels_are_the_samples_that_the_classifier_is_sure_of(scenes, rou
 
 
 def test_the_summary_tells_of_all_images_also_after_a_stop(scenes, copied_rounds):
-    this = Round(copied_rounds, 1)
-    stage = this.path / "3_mine"
+    em_round = Round(copied_rounds, 1)
+    stage = em_round.path / "3_mine"
     state = read_json(stage / "stage.json")
     assert sum(map(int, re.findall(r"(\d+) %", state["summary"]["line"]))) in {99, 100, 101}
     expected = {path.name: path.read_bytes() for path in stage.rglob("*.png")}
@@ -296,36 +297,36 @@ def test_the_summary_tells_of_all_images_also_after_a_stop(scenes, copied_rounds
 def test_one_region_and_a_region_for_every_pixel_are_mined(finished, tmp_path, data, superpixel):
     run = run_by_hand(tmp_path / "run", data)
     make_superpixels(data, run, superpixel)
-    this = Round(run, 1, finished)
+    em_round = Round(run, 1, finished)
     for place, name in enumerate(data.names):
-        write_labels(this.path / "2_estimate" / "masks" / f"{name}.png", torch.full(data.size, 3 * place), 3)
+        write_labels(em_round.path / "2_estimate" / "masks" / f"{name}.png", torch.full(data.size, 3 * place), 3)
     unsharpened = replace(SETTINGS, threshold=0.0, sharpen=False, averaged=False)
-    mine_regions(data, this, unsharpened, crf=CrfSettings(), runtime=tiny_runtime())
+    mine_regions(data, em_round, unsharpened, crf=CrfSettings(), runtime=tiny_runtime())
     for place, name in enumerate(data.names):
-        assert set(this.mined[name].labels.unique().tolist()) <= {3 * place, IGNORE}
-        assert this.mined[name].labels.shape == data.size
-    kept = [int((this.mined[name].labels != IGNORE).sum()) for name in data.names]
-    if regions_of(run, "a").count == 1:
+        assert set(em_round.mined[name].labels.unique().tolist()) <= {3 * place, IGNORE}
+        assert em_round.mined[name].labels.shape == data.size
+    kept = [int((em_round.mined[name].labels != IGNORE).sum()) for name in data.names]
+    if run.superpixels["a"].count == 1:
         assert set(kept) == {0, data.size[0] * data.size[1]}, "both look alike, and one label is right"
 
 
 def test_without_mining_every_pixel_is_taken(painted):
-    data, this = painted
+    data, em_round = painted
     settings = replace(SETTINGS, enabled=False, start_from="imagenet")
-    mine_regions(data, this, settings, crf=CrfSettings(), runtime=tiny_runtime())
+    mine_regions(data, em_round, settings, crf=CrfSettings(), runtime=tiny_runtime())
     for name in data.names:
-        assert this.mined[name].labels.equal(this.unary[name])
-    assert not list((this.path / "3_mine").glob("*.safetensors"))
+        assert em_round.mined[name].labels.equal(em_round.unary[name])
+    assert not list((em_round.path / "3_mine").glob("*.safetensors"))
 
 
 def test_no_superpixel_with_one_label_is_told(painted):
-    data, this = painted
+    data, em_round = painted
     chequered = 3 * ((torch.arange(40)[:, None] + torch.arange(60)) % 2)
     for name in data.names:
-        write_labels(this.path / "2_estimate" / "masks" / f"{name}.png", chequered, 3)
+        write_labels(em_round.path / "2_estimate" / "masks" / f"{name}.png", chequered, 3)
     settings = replace(SETTINGS, start_from="imagenet", sharpen=False, averaged=False)
-    with pytest.raises(ValueError, match=r"em/round_1/3_mine: no superpixel has one label on 80% of its pixels\. Take"):
-        mine_regions(data, this, settings, crf=CrfSettings(), runtime=tiny_runtime())
+    with pytest.raises(ValueError, match=r"rounds/1/3_mine: no superpixel has one label on 80% of its pixels\. Take"):
+        mine_regions(data, em_round, settings, crf=CrfSettings(), runtime=tiny_runtime())
 
 
 @pytest.mark.parametrize(
@@ -359,24 +360,24 @@ def test_regions_are_judged_by_the_mean_of_the_scores_since_the_second_round(pai
     kept = [torch.tensor([[1.0, 0.0], [0.5, 0.5]]), torch.tensor([[0.5, 0.5], [0.0, 1.0]])]
     found = kept[0]
     for number, scores in ((2, kept[0]), (3, kept[1]), (4, own)):
-        this = Round(first.run, number)
-        found = _averaged(scores, this, "a")
-        write_region_scores(this.region_scores.path_of("a"), found)
+        em_round = Round(first.run, number)
+        found = _averaged(scores, em_round, "a")
+        write_region_scores(em_round.region_scores.path_of("a"), found)
     assert_close(found, torch.stack([*kept, own]).mean(dim=0), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("averaged", [True, False])
 def test_scores_are_kept_where_they_are_averaged(painted, finished, averaged):
-    data, this = painted
-    this = Round(this.run, 1, finished)
+    data, em_round = painted
+    em_round = Round(em_round.run, 1, finished)
     settings = replace(SETTINGS, sharpen=False, averaged=averaged)
     for name in data.names:
-        write_soft_mask(this.soft.path_of(name), soft_by_hand(data, name))
-    mine_regions(data, this, settings, crf=CrfSettings(), runtime=tiny_runtime())
+        write_soft_mask(em_round.soft.path_of(name), soft_by_hand(data, name))
+    mine_regions(data, em_round, settings, crf=CrfSettings(), runtime=tiny_runtime())
     for name in data.names:
-        assert (name in this.region_scores) == averaged
+        assert (name in em_round.region_scores) == averaged
         if averaged:
-            scores = this.region_scores[name]
-            assert scores.shape == (regions_of(this.run, name).count, 1 + len(data.class_names))
+            scores = em_round.region_scores[name]
+            assert scores.shape == (em_round.run.superpixels[name].count, 1 + len(data.class_names))
             assert_close(scores.sum(dim=1), torch.ones(len(scores)), rtol=0, atol=2e-3)
-    this.check_whole(masks_only=True)
+    em_round.check_whole(masks_only=True)

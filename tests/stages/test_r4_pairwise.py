@@ -15,7 +15,7 @@ from tag2mask.nets.backbones import Backbone
 from tag2mask.ops.losses import confident_region_loss, region_smoothness_loss
 from tag2mask.ops.superpixels import resize_regions
 from tag2mask.records import IGNORE, SoftMask
-from tag2mask.runs.artefacts import write_soft_mask
+from tag2mask.runs.encodings import write_soft_mask
 from tag2mask.runs.round import Round
 from tag2mask.stages.r4_pairwise import PairwiseViews, collate_pairwise, learn_pairwise, pairwise_loss
 from tiny import tiny_rounds, tiny_runtime, with_changes
@@ -23,9 +23,9 @@ from tiny import tiny_rounds, tiny_runtime, with_changes
 SETTINGS = replace(tiny_rounds().pairwise, long_side=(40, 90), crop=64, jitter=(0, 0, 0, 0))
 
 
-def views_of(data, this, settings=SETTINGS):
+def views_of(data, em_round, settings=SETTINGS):
     backbone = Backbone("resnet10t", 16)
-    return PairwiseViews(data, this, settings, backbone=backbone, runtime=tiny_runtime()), backbone
+    return PairwiseViews(data, em_round, settings, backbone=backbone, runtime=tiny_runtime()), backbone
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
@@ -77,10 +77,10 @@ def test_a_view_of_the_whole_image_has_its_very_cells(tmp_path):
     data = Stripes(size=(64, 64), names=("a",))
     run = run_by_hand(tmp_path, data)
     superpixels_by_hand(run, data)
-    this = Round(run, 1)
-    fill_round(this, data, stride=2)
-    views, _ = views_of(data, this, replace(SETTINGS, long_side=(64, 64)))
-    alpha = F.interpolate(this.soft["a"].spread(3)[None], (64, 64), mode="bilinear", align_corners=False)
+    em_round = Round(run, 1)
+    fill_round(em_round, data, stride=2)
+    views, _ = views_of(data, em_round, replace(SETTINGS, long_side=(64, 64)))
+    alpha = F.interpolate(em_round.soft["a"].spread(3)[None], (64, 64), mode="bilinear", align_corners=False)
     turned = []
     for epoch in range(6):
         _, probabilities, labels, ids, _ = views[epoch, 0]
@@ -94,10 +94,10 @@ def test_a_view_of_the_whole_image_has_its_very_cells(tmp_path):
 
 
 def test_an_image_without_tags_is_background(painted):
-    data, this = painted
+    data, em_round = painted
     nothing = SoftMask("a", torch.zeros(0, dtype=torch.int64), torch.ones(1, 20, 30), data.size)
-    write_soft_mask(this.path / "2_estimate" / "soft" / "a.npz", nothing)
-    _, probabilities, _, _, _ = views_of(data, this)[0][0, 0]
+    write_soft_mask(em_round.path / "2_estimate" / "soft" / "a.npz", nothing)
+    _, probabilities, _, _, _ = views_of(data, em_round)[0][0, 0]
     assert (probabilities[0] == 1).all()
     assert not probabilities[1:].any()
 
@@ -161,32 +161,32 @@ def test_it_starts_from_the_classifier(finished):
 
 
 def test_training_goes_on_from_the_network_before(painted):
-    data, this = painted
+    data, em_round = painted
     before = build_pairwise(SETTINGS, 3, None, tiny_runtime())
     with torch.no_grad():
         before.weigh.bias += 0.25
     still = replace(SETTINGS, rate=1e-12, weight_decay=0.0)
-    net = learn_pairwise(data, this, still, after=("3_mine",), before=before, runtime=tiny_runtime())
+    net = learn_pairwise(data, em_round, still, after=("3_mine",), before=before, runtime=tiny_runtime())
     kept = before.state_dict()
     for name, weight in net.named_parameters():
         assert_close(weight, kept[name], atol=1e-6, rtol=0)
 
 
 def test_without_a_pairwise_network_that_of_other_settings_goes(painted):
-    data, this = painted
-    assert (this.path / "4_pairwise" / "weights.safetensors").is_file()
+    data, em_round = painted
+    assert (em_round.path / "4_pairwise" / "weights.safetensors").is_file()
     settings = replace(SETTINGS, enabled=False)
-    assert learn_pairwise(data, this, settings, after=(), before=None, runtime=tiny_runtime()) is None
-    assert not (this.path / "4_pairwise").exists()
+    assert learn_pairwise(data, em_round, settings, after=(), before=None, runtime=tiny_runtime()) is None
+    assert not (em_round.path / "4_pairwise").exists()
 
 
 def test_a_finished_stage_gives_the_weights_back(scenes, copied_rounds):
-    this = Round(copied_rounds, 1, type(copied_rounds)(copied_rounds.path.parent / "tiny"))
-    kept = this.weights("4_pairwise")
-    inputs = ("em/superpixels", "em/round_1/2_estimate", "em/round_1/3_mine", "../tiny/01_classify")
-    net = learn_pairwise(scenes, this, tiny_rounds().pairwise, after=inputs, before=None, runtime=tiny_runtime())
+    em_round = Round(copied_rounds, 1, type(copied_rounds)(copied_rounds.path.parent / "tiny"))
+    kept = em_round.weights("4_pairwise")
+    inputs = ("rounds/0_superpixels", "rounds/1/2_estimate", "rounds/1/3_mine", "01_classify")
+    net = learn_pairwise(scenes, em_round, tiny_rounds().pairwise, after=inputs, before=None, runtime=tiny_runtime())
     assert all(value.equal(kept[name]) for name, value in net.state_dict().items())
-    assert {"confident_regions", "smoothness", "loss"} == copied_rounds.curves()["em/round_1/4_pairwise"].keys()
+    assert {"confident_regions", "smoothness", "loss"} == copied_rounds.curves()["rounds/1/4_pairwise"].keys()
 
 
 @pytest.mark.parametrize(

@@ -95,36 +95,36 @@ def test_a_soft_mask_with_300_classes_finds_the_channel_of_label_300():
 @pytest.fixture(scope="module")
 def networks(rounds):
     """The two networks of round 1."""
-    this, runtime = Round(rounds, 1), tiny_runtime()
+    em_round, runtime = Round(rounds, 1), tiny_runtime()
     unary = build_segmenter(SETTINGS.unary, 6, None, runtime)
-    unary.load_state_dict(this.weights("1_unary"))
+    unary.load_state_dict(em_round.weights("1_unary"))
     pairwise = build_pairwise(SETTINGS.pairwise, 6, None, runtime)
-    pairwise.load_state_dict(this.weights("4_pairwise"))
+    pairwise.load_state_dict(em_round.weights("4_pairwise"))
     return unary, pairwise
 
 
 def test_alpha_u_is_what_the_unary_network_says_among_the_tags(scenes, rounds, networks):
-    this, (unary, _), runtime = Round(rounds, 1), networks, tiny_runtime()
+    em_round, (unary, _), runtime = Round(rounds, 1), networks, tiny_runtime()
     for name in scenes.names[:4]:
         image = scenes[name]
         with runtime.inference(unary):
             whole = with_tags(image_probabilities(image.pixels, unary, SETTINGS.unary, runtime), image.tags)
-        assert this.unary[name].equal(labels_from_channels(whole.argmax(dim=0)))
+        assert em_round.unary[name].equal(labels_from_channels(whole.argmax(dim=0)))
         cells = F.avg_pool2d(whole, SETTINGS.pairwise.stride)
-        assert_close(this.soft[name].spread(6), cells, atol=4 / 255, rtol=0)
+        assert_close(em_round.soft[name].spread(6), cells, atol=4 / 255, rtol=0)
 
 
 def test_held_out_images_are_estimated_without_tags(scenes, rounds, networks):
-    this, (unary, pairwise), runtime = Round(rounds, 1), networks, tiny_runtime()
+    em_round, (unary, pairwise), runtime = Round(rounds, 1), networks, tiny_runtime()
     for name in scenes.val_names:
         pixels = scenes[name].pixels
         with runtime.inference(unary), runtime.inference(pairwise):
             mask = predict_mask(scenes[name], unary, SETTINGS.unary, runtime)
             alpha = image_probabilities(pixels, unary, SETTINGS.unary, runtime)
             [refined] = apply_pairwise(pixels, alpha, pairwise, SETTINGS.pairwise, runtime)
-        assert this.unary[name].equal(mask.labels)
+        assert em_round.unary[name].equal(mask.labels)
         enlarged = F.interpolate(refined[None], (48, 48), mode="bilinear", align_corners=False)[0]
-        assert this.masks[name].labels.equal(labels_from_channels(enlarged.argmax(dim=0)))
+        assert em_round.masks[name].labels.equal(labels_from_channels(enlarged.argmax(dim=0)))
 
 
 def matrix_of(pixels, pairwise, runtime):
@@ -137,30 +137,30 @@ def matrix_of(pixels, pairwise, runtime):
 
 
 def test_alpha_p_is_g_alpha_u_among_the_tags(scenes, rounds, networks):
-    this, runtime = Round(rounds, 1), tiny_runtime()
+    em_round, runtime = Round(rounds, 1), tiny_runtime()
     for name in scenes.names:
         matrix, cells = matrix_of(scenes[name].pixels, networks[1], runtime)
-        refined = (matrix @ this.soft[name].spread(6).flatten(1).T).T.unflatten(1, cells)
+        refined = (matrix @ em_round.soft[name].spread(6).flatten(1).T).T.unflatten(1, cells)
         expected = with_tags(refined, scenes.tags(name))
-        assert_close(this.refined_soft[name].spread(6), expected, atol=5 / 255, rtol=0)
+        assert_close(em_round.refined_soft[name].spread(6), expected, atol=5 / 255, rtol=0)
         enlarged = F.interpolate(expected[None], (48, 48), mode="bilinear", align_corners=False)[0]
         best = enlarged.topk(2, dim=0).values
         clear = best[0] - best[1] > 1e-3
         labels = labels_from_channels(enlarged.argmax(dim=0))
-        assert this.masks[name].labels[clear].equal(labels[clear])
-        assert_close(this.masks[name].confidence, best[0], atol=1 / 255, rtol=0)
+        assert em_round.masks[name].labels[clear].equal(labels[clear])
+        assert_close(em_round.masks[name].confidence, best[0], atol=1 / 255, rtol=0)
 
 
 def test_the_energies_are_those_of_the_formula(scenes, rounds, networks):
-    this, runtime = Round(rounds, 1), tiny_runtime()
+    em_round, runtime = Round(rounds, 1), tiny_runtime()
     expected = {"unary": 0.0, "mined": 0.0, "refined": 0.0}
     for name in scenes.names:
         matrix, (height, width) = matrix_of(scenes[name].pixels, networks[1], runtime)
         laplacian = torch.eye(len(matrix)) - matrix
-        alpha = this.soft[name].spread(6).flatten(1).T  # (N, 1 + C)
+        alpha = em_round.soft[name].spread(6).flatten(1).T  # (N, 1 + C)
         refined = matrix @ alpha
         # The label at the centre of each cell of two pixels; where nothing is mined, alpha itself.
-        mined = this.mined[name].labels[1::2, 1::2].flatten()
+        mined = em_round.mined[name].labels[1::2, 1::2].flatten()
         target = alpha.clone()
         for cell in (mined != 255).nonzero().flatten().tolist():
             target[cell] = F.one_hot(mined[cell], 7).float()
@@ -168,7 +168,7 @@ def test_the_energies_are_those_of_the_formula(scenes, rounds, networks):
         expected["unary"] += float((alpha * (laplacian @ alpha)).sum()) * share
         expected["mined"] += float((target * (laplacian @ alpha)).sum()) * share
         expected["refined"] += float((refined * (laplacian @ refined)).sum()) * share
-    found = this.summaries()["5_refine"]["energy"]
+    found = em_round.summaries()["5_refine"].energy
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         assert found[key] == pytest.approx(value, rel=1e-3, abs=1e-9)
@@ -223,22 +223,22 @@ def test_an_image_without_tags_is_background_in_every_round(scenes, rounds):
     name = scenes.names[1]
     assert not scenes.tags(name).any()
     for number in (1, 2):
-        this = Round(rounds, number)
-        assert this.unary[name].unique().tolist() == [0]
-        assert this.masks[name].labels.unique().tolist() == [0]
-        assert this.mined[name].labels.unique().tolist() in ([0], [0, 255])
-        assert this.soft[name].probabilities.shape == (1, 24, 24)
-        assert this.refined_soft[name].probabilities.unique().tolist() == [1]
+        em_round = Round(rounds, number)
+        assert em_round.unary[name].unique().tolist() == [0]
+        assert em_round.masks[name].labels.unique().tolist() == [0]
+        assert em_round.mined[name].labels.unique().tolist() in ([0], [0, 255])
+        assert em_round.soft[name].probabilities.shape == (1, 24, 24)
+        assert em_round.refined_soft[name].probabilities.unique().tolist() == [1]
 
 
 def test_only_tags_are_found_in_training_images(scenes, rounds):
     seen = set()
     for number in (1, 2):
-        this = Round(rounds, number)
+        em_round = Round(rounds, number)
         for name in scenes.names:
             allowed = {0, *labels_from_class_ids(scenes.tags(name).nonzero().flatten()).tolist()}
-            for labels in (this.unary[name], this.masks[name].labels):
+            for labels in (em_round.unary[name], em_round.masks[name].labels):
                 assert set(labels.unique().tolist()) <= allowed
                 seen |= set(labels.unique().tolist())
-            assert set(this.mined[name].labels.unique().tolist()) <= {*allowed, 255}
+            assert set(em_round.mined[name].labels.unique().tolist()) <= {*allowed, 255}
     assert len(seen) > 3

@@ -5,12 +5,12 @@ import torch
 
 from painted import run_by_hand
 from tag2mask.auto.choose import ODDS
-from tag2mask.disk import read_labels
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.refine import sharpened_labels, with_odds
 from tag2mask.records import SoftMask, TaggedImage
-from tag2mask.runs.round import REFINE, Round
-from tag2mask.stages.r5_sharpen import sharpen_masks
+from tag2mask.runs.places import SHARPEN
+from tag2mask.runs.round import Round
+from tag2mask.stages.r5_sharpen import SharpenSettings, sharpen_masks
 from tiny import tiny_rounds
 
 SETTINGS = tiny_rounds()
@@ -44,17 +44,17 @@ def test_the_odds_of_the_background_move_the_border_between_the_labels():
 def test_masks_that_teach_are_those_of_alpha_p_after_the_crf(scenes, rounds):
     side, taken = SETTINGS.pairwise.max_side, 0
     for number in (1, 2):
-        this = Round(rounds, number)
-        assert this.is_sharpened
+        em_round = Round(rounds, number)
+        assert em_round.is_sharpened
         changed = 0
         for name in scenes.names:
-            found, soft = this.sharpened[name].labels, this.mean_refined_soft[name]
+            found, soft = em_round.sharpened[name].labels, em_round.mean_refined_soft[name]
             offered = [sharpened_labels(scenes[name], soft, side, SETTINGS.crf, odds) for odds in ODDS]
             assert any(found.equal(labels) for labels in offered)
             taken += not found.equal(offered[ODDS.index(1.0)])
-            changed += int((found != this.masks[name].labels).sum())
+            changed += int((found != em_round.masks[name].labels).sum())
         assert changed > 0
-        counts = this.summaries()[REFINE]["odds"]
+        counts = em_round.summaries()[SHARPEN].odds
         assert sum(counts.values()) == len(scenes.names)
         assert {float(odds) for odds in counts} <= set(ODDS)
     assert taken > 0, "no image took other odds, or this test shows nothing"
@@ -79,13 +79,15 @@ class LikesSmall:
 
 
 def test_the_judge_has_its_way_in_the_images_with_tags(scenes, rounds, tmp_path):
-    this, covered = Round(rounds, 1), {}
+    covered = {}
     for which, judge in (("judged", LikesSmall()), ("plain", None)):
-        stage = run_by_hand(tmp_path / which, scenes).open_stage("em/round_1/5_refine", SETTINGS.crf)
-        odds = sharpen_masks(scenes, this.refined_soft, stage, max_side=48, crf=SETTINGS.crf, judge=judge)
+        em_round = Round(run_by_hand(tmp_path / which, scenes), 1)
+        for name, soft in Round(rounds, 1).refined_soft.items():
+            em_round.refined_soft.write(name, soft)
+        sharpen_masks(scenes, em_round, SharpenSettings(48, averaged=False), crf=SETTINGS.crf, judge=judge)
+        odds = em_round.summaries()[SHARPEN].odds
         assert sum(odds.values()) == len(scenes.names)
-        found = {name: read_labels(stage.file(f"sharpened/{name}", ".png")) for name in scenes.names}
-        covered[which] = {name: int((labels > 0).sum()) for name, labels in found.items()}
+        covered[which] = {name: int((mask.labels > 0).sum()) for name, mask in em_round.sharpened.items()}
         assert judge is not None or odds == {"1": len(scenes.names)}
     assert all(covered["judged"][name] <= covered["plain"][name] for name in scenes.names)
     assert sum(covered["judged"].values()) < sum(covered["plain"].values())

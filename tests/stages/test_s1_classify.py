@@ -9,6 +9,7 @@ from tag2mask.datasets.dataset import Reduced
 from tag2mask.learning.views import crop_side
 from tag2mask.nets.backbones import Backbone
 from tag2mask.pipelines.prepare import prepare
+from tag2mask.runs.manifest import Origin
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.stages.s1_classify import ClassifySettings, TaggedViews, build_classifier, train_classifier
 from tiny import tiny_runtime, tiny_settings
@@ -69,7 +70,7 @@ def test_the_first_stages_of_the_papers_networks_stay_as_they_came(scenes, tmp_p
     changed = {}
     for name, weights in (("file", str(tmp_path / "vgg.pth")), ("scratch", "")):
         run = RunFolder(tmp_path / name)
-        prepare(data, run, tiny_settings(), tiny_runtime(), strict=False)
+        prepare(data, run, tiny_settings(), tiny_runtime(), strict=False, origin=Origin())
         settings = replace(tiny, weights=weights, long_side=(32, 32), crop=32)
         before = build_classifier(settings, 6, tiny_runtime()).state_dict()
         after = train_classifier(data, run, settings, runtime=tiny_runtime()).state_dict()

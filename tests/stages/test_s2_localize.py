@@ -11,7 +11,6 @@ from tag2mask.ops.cam import merge_views, upper_fence
 from tag2mask.ops.sizes import resize_image
 from tag2mask.ops.windows import normalise
 from tag2mask.records import Cams, TaggedImage
-from tag2mask.runs.artefacts import write_cams
 from tag2mask.stages.s1_classify import build_classifier, load_classifier
 from tag2mask.stages.s2_localize import ABOVE, STAGE, LocalizeSettings, _sharpen_diffuse, image_cams, make_cams
 from tiny import StoppedError, stopped_while_writing, tiny_runtime, tiny_settings
@@ -152,18 +151,18 @@ def with_maps(path):
         if name in "ch":
             scores[1] += 0.5 + 0.2 * (name == "h")
         scores[:, 4, 4] = 1
-        write_cams(stage.file(f"maps/{name}", ".npz"), Cams(name, torch.tensor([0, 2]), scores, data.size))
-    return data, stage, run, settings
+        run.cams.write(name, Cams(name, torch.tensor([0, 2]), scores, data.size))
+    return data.names, run.cams, stage, settings.fence
 
 
 def test_maps_that_spread_further_than_the_others_are_sharpened_to_the_fence(tmp_path):
-    data, stage, run, settings = with_maps(tmp_path)
-    before = {name: run.cams[name].scores for name in data.names}
+    names, cams, stage, factor = with_maps(tmp_path)
+    before = {name: cams[name].scores for name in names}
     fence = upper_fence(torch.cat([scores.mean(dim=(1, 2)) for scores in before.values()]), 1.5)
     assert 0.1 < fence < 0.5
-    assert _sharpen_diffuse(data, stage, run, settings) == 2
-    for name in data.names:
-        after = run.cams[name].scores
+    assert _sharpen_diffuse(names, cams, stage, factor) == 2
+    for name in names:
+        after = cams[name].scores
         assert after[0].equal(before[name][0])
         assert after[1].equal(before[name][1]) == (name not in "ch")
         if name in "ch":
@@ -179,9 +178,9 @@ def test_maps_of_a_stage_that_was_stopped_while_sharpening_are_those_of_one_that
     with pytest.raises(StoppedError), stopped_while_writing(STAGE, 2):
         _sharpen_diffuse(*stopped)
     assert _sharpen_diffuse(*stopped) == 2
-    for name in whole[0].names:
-        assert whole[2].cams[name].scores.equal(stopped[2].cams[name].scores)
+    for name in whole[0]:
+        assert whole[1][name].scores.equal(stopped[1][name].scores)
 
 
 def test_the_line_tells_of_diffuse_maps(finished):
-    assert finished.stage_summaries()[STAGE]["line"].endswith("diffuse ones sharpened")
+    assert finished.stage_summaries()[STAGE].line.endswith("diffuse ones sharpened")

@@ -88,7 +88,7 @@ def test_predictions_go_on_after_the_training(scenes, copied):
     from tag2mask.disk import read_json, write_json
 
     whole = read_json(stage / "stage.json")
-    write_json(stage / "stage.json", {**whole, "finished": False, "notes": {"curves": state["curves"]}})
+    write_json(stage / "stage.json", {**whole, "finished": False, "notes": {"curves": state.curves}})
     train_segmenter(scenes, copied.masks, copied, tiny_settings().segment, runtime=tiny_runtime())
     assert [(stage / name).read_bytes() for name in lost] == expected
 

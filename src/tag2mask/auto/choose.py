@@ -24,8 +24,9 @@ The same is done with the masks of IAL's rounds, whose networks give the odds of
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping  # noqa: TC003  (choices are read by their types)
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -34,9 +35,10 @@ from tag2mask.ops.cam import background_scores
 from tag2mask.ops.random_walk import random_walk, random_walks
 from tag2mask.ops.refine import with_odds
 from tag2mask.parallel import map_images
+from tag2mask.records import Evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -86,13 +88,13 @@ class Choice:
     Args:
         values: name -> chosen value.
         score: of the winner.
-        evidence: a table for the report: ``title``, ``columns``, ``rows``.
+        evidence: a table for the report.
         judged: for every candidate alpha, with the chosen values of the others, the three numbers.
     """
 
     values: Mapping[str, float]
     score: float
-    evidence: dict[str, Any]
+    evidence: Evidence
     judged: tuple[tuple[float, float, float], ...]
 
 
@@ -267,7 +269,7 @@ def _product(found: np.ndarray, powers: tuple[float, float] = _PLAIN) -> np.ndar
 
 def _decide(
     title: str, columns: list[str], words: list[list[str]], found: np.ndarray, scores: np.ndarray, *, tie: float = _TIE
-) -> tuple[int, dict[str, Any]]:
+) -> tuple[int, Evidence]:
     """The smallest of the best candidates, and the table that shows it; the table is logged, too."""
     shares = found[:, 2]
     as_good = scores >= (1 - tie) * scores.max()
@@ -280,4 +282,4 @@ def _decide(
     widths = [max(len(line[i]) for line in [columns, *rows]) for i in range(len(columns))]
     lines = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in [columns, *rows]]
     logger.info("%s\n%s", title, "\n".join("  ".join(line) for line in lines))
-    return chosen, {"title": title, "columns": columns, "rows": rows}
+    return chosen, Evidence(title, tuple(columns), tuple(map(tuple, rows)))

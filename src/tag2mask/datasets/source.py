@@ -10,9 +10,10 @@ from tag2mask.datasets.coco_folder import coco_splits, open_coco_folder
 from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.problems import FEWEST_IMAGES, Problem, find_problems
 from tag2mask.datasets.voc import open_voc, voc_splits
+from tag2mask.records import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from tag2mask.datasets.dataset import TagDataset
 
@@ -30,7 +31,7 @@ def find_source(
     tags_file: str | Path | None = None,
     val_fraction: float = 0.0,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Source:
     """Recognise what lies in a folder, and say how to open it.
 
     A folder with a table of tags is one for `open_folder`; one with ``JPEGImages`` and ``ImageSets/Segmentation`` is
@@ -46,24 +47,23 @@ def find_source(
         seed: likewise.
 
     Returns:
-        What `open_source` takes, fit for JSON; paths are absolute.
+        What `open_source` takes; paths are absolute.
 
     Raises:
         ValueError: if an option does not go with the folder, or a split has to be chosen.
     """
     kind, splits = _layout(Path(path))
     check_options(path, kind, split=split, val_split=val_split, tags_file=tags_file, val_fraction=val_fraction)
-    source: dict[str, Any] = {"kind": kind, "path": str(Path(path).resolve())}
+    place = str(Path(path).resolve())
     if kind == "folder":
-        return source | {"val_fraction": val_fraction, "seed": seed}
+        return Source(kind, place, val_fraction, seed)
     train = split or _training_split(path, kind, splits)
-    source |= {"split": _absolute(train), "val_split": _held_out_split(train, val_split, splits)}
-    if kind == "voc":
-        source["tags_file"] = None if tags_file is None else str(Path(tags_file).resolve())
-    return source
+    held_out = _held_out_split(train, val_split, splits)
+    tags = None if tags_file is None else str(Path(tags_file).resolve())
+    return Source(kind, place, split=_absolute(train), val_split=held_out, tags_file=tags)
 
 
-def open_source(source: Mapping[str, Any], *, strict: bool = False) -> TagDataset:
+def open_source(source: Source, *, strict: bool = False) -> TagDataset:
     """Open what a run notes as its source.
 
     Args:
@@ -73,19 +73,19 @@ def open_source(source: Mapping[str, Any], *, strict: bool = False) -> TagDatase
     Raises:
         ValueError: if the folder holds no such data set.
     """
-    kind, path = source.get("kind", "folder"), Path(source["path"])
-    if kind == "voc":
-        val_split, tags_file = source.get("val_split"), source.get("tags_file")
-        return open_voc(path, source["split"], val_split=val_split, tags_file=tags_file, strict=strict)
-    if kind == "coco":
-        return open_coco_folder(path, source["split"], val_split=source.get("val_split"), strict=strict)
-    if kind == "folder":
-        fraction, seed = source.get("val_fraction", 0.0), source.get("seed", 0)
-        return open_folder(path, val_fraction=fraction, seed=seed, strict=strict)
-    raise ValueError(f"{path}: expected a folder, voc or coco as the kind of source, found {kind!r}. Update tag2mask.")
+    path, split = Path(source.path), source.split or ""
+    if source.kind == "voc":
+        return open_voc(path, split, val_split=source.val_split, tags_file=source.tags_file, strict=strict)
+    if source.kind == "coco":
+        return open_coco_folder(path, split, val_split=source.val_split, strict=strict)
+    if source.kind == "folder":
+        return open_folder(path, val_fraction=source.val_fraction, seed=source.seed, strict=strict)
+    raise ValueError(
+        f"{path}: expected a folder, voc or coco as the kind of source, found {source.kind!r}. Update tag2mask."
+    )
 
 
-def check_source(source: Mapping[str, Any], on_progress: Callable[[int, int], None] | None = None) -> Sequence[Problem]:
+def check_source(source: Source, on_progress: Callable[[int, int], None] | None = None) -> Sequence[Problem]:
     """List everything that is wrong with a source; decodes every image and mask.
 
     Args:
@@ -95,18 +95,18 @@ def check_source(source: Mapping[str, Any], on_progress: Callable[[int, int], No
     Returns:
         The problems, none for a good one. Never raises: what cannot be read is a problem, too.
     """
-    if source.get("kind", "folder") == "folder":
-        return find_problems(source["path"], on_progress)
+    if source.kind == "folder":
+        return find_problems(source.path, on_progress)
     problems = []
     try:
         data = open_source(source, strict=True)
     except ValueError as error:
-        problems.append(_problem("unusable data set", source["path"], error))
+        problems.append(_problem("unusable data set", source.path, error))
         try:
             data = open_source(source)
         except ValueError:
             return problems
-        problems[0] = _problem("incomplete data set", source["path"], error)
+        problems[0] = _problem("incomplete data set", source.path, error)
     return problems + _rare_classes(data) + _unreadable(data, on_progress)
 
 

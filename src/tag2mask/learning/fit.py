@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from tag2mask.checks import check_choice, check_number
 from tag2mask.progress import progress_bar
+from tag2mask.runs.stage_summary import Curves, TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from tag2mask.runtime import Runtime
-
-History = dict[str, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,14 @@ class Schedule:
 
 
 class CheckpointStore(Protocol):
-    """Keeps the state of an unfinished training; `tag2mask.runs.run_folder.StageFolder` is one."""
+    """Keeps the state of an unfinished training; `tag2mask.runs.stage_folder.StageFolder` is one."""
 
     @property
     def path(self) -> Path: ...
 
-    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None: ...
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], TrainingState] | None: ...
 
-    def save_checkpoint(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
+    def save_checkpoint(self, tensors: Mapping[str, Tensor], state: TrainingState) -> None: ...
 
 
 @dataclass
@@ -90,7 +89,7 @@ class Fitted:
         steps: optimiser steps taken in all.
     """
 
-    history: History = field(default_factory=dict)
+    history: Curves = field(default_factory=dict)
     steps: int = 0
 
 
@@ -218,7 +217,7 @@ def _save(model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, epoc
         for name, value in values.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{index}.{name}"] = value
-    store.save_checkpoint(tensors, {"epoch": epoch, "steps": done.steps, "history": done.history})
+    store.save_checkpoint(tensors, TrainingState(epoch, done.steps, done.history))
 
 
 def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, store: CheckpointStore | None) -> int:
@@ -239,9 +238,8 @@ def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, s
             like = weights[int(index)]
             slots[int(index)][name] = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
     optimizer.load_state_dict({"state": dict(slots), "param_groups": whole["param_groups"]})
-    done.steps = int(state["steps"])
-    done.history = {name: [(int(x), float(y)) for x, y in points] for name, points in state["history"].items()}
-    return int(state["epoch"])
+    done.steps, done.history = state.steps, state.history
+    return state.epoch
 
 
 def _writer(store: CheckpointStore | None) -> Any | None:

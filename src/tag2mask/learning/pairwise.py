@@ -13,7 +13,7 @@ from tag2mask.nets.looking import whole_view
 from tag2mask.nets.spn import PairwiseNetwork
 from tag2mask.ops.propagation import Merge  # noqa: TC001  (settings are read by their types)
 from tag2mask.ops.sizes import limit_long_side, size_of
-from tag2mask.runs.round import PAIRWISE
+from tag2mask.runs.places import PAIRWISE
 from tag2mask.runs.settings import weights_file
 from tag2mask.weights.starting import starting_backbone
 

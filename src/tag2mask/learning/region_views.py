@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +15,7 @@ from tag2mask.ops.mining import allowed_labels
 from tag2mask.ops.superpixels import join_regions, region_sizes
 from tag2mask.ops.windows import cut_window
 from tag2mask.records import IGNORE
-from tag2mask.runs.round import MINE, regions_of
+from tag2mask.runs.places import MINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,14 +58,14 @@ class RegionViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor]"]):
         self,
         data: TagDataset,
         samples: Mapping[str, Tensor],
-        this: Round,
+        em_round: Round,
         settings: ViewSettings,
         *,
         backbone: Backbone,
         runtime: Runtime,
     ) -> None:
-        self.data, self.samples, self.this, self.settings = data, samples, this, settings
-        self.regions = Kept(partial(regions_of, this.run))
+        self.data, self.samples, self.em_round, self.settings = data, samples, em_round, settings
+        self.regions = Kept(em_round.run.superpixels.__getitem__)
         self.backbone, self.runtime = backbone, runtime
 
     def __len__(self) -> int:
@@ -76,7 +75,9 @@ class RegionViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor]"]):
         epoch, index = place
         image = self.data[self.data.names[index]]
         regions = self.regions[image.name]
-        window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.this.folder, MINE)
+        window, pixels = random_view(
+            image, epoch, self.settings, self.backbone, self.runtime, self.em_round.folder, MINE
+        )
         ids = cut_window(regions.ids[None].int(), window, fill=-1, nearest=True, size=image.size)[0].long()
         seen = region_sizes(ids, regions.count) > 0
         labels = torch.where(seen, self.samples[image.name], IGNORE)

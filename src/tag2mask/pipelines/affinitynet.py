@@ -11,6 +11,7 @@ from tag2mask.learning.segmenting import SegmentSettings
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.pipelines.one_backbone import check_backbones
 from tag2mask.pipelines.prepare import prepare, working_copies
+from tag2mask.runs.manifest import MANIFEST, SCHEMA_VERSION, Origin
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.settings import settings_from
 from tag2mask.runtime import Runtime
@@ -18,7 +19,7 @@ from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, make_cams
 from tag2mask.stages.s3_seed import SeedSettings, make_seeds
 from tag2mask.stages.s4_affinity import AffinitySettings, train_affinity
-from tag2mask.stages.s5_walk import WalkSettings, walk_masks
+from tag2mask.stages.s5_walk import LearnedPairs, WalkSettings, walk_masks
 from tag2mask.stages.s6_segment import train_segmenter
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def run_affinitynet(
     *,
     runtime: Runtime | None = None,
     strict: bool = False,
-    **facts: Any,
+    origin: Origin | None = None,
 ) -> RunFolder:
     """Image tags to pixel masks and a segmentation network.
 
@@ -109,7 +110,7 @@ def run_affinitynet(
         settings: of every stage.
         runtime: device, precision and seed.
         strict: an image that cannot be read is an error; otherwise it is reported and left out.
-        facts: more for ``run.json``.
+        origin: how the run was asked for, for ``run.json``.
 
     Returns:
         The run folder: ``.masks``, ``.predictions``, ``.seeds``, ``.cams`` ...
@@ -122,7 +123,7 @@ def run_affinitynet(
     runtime = runtime or Runtime()
     check_backbones(run, settings)
     run = run if isinstance(run, RunFolder) else RunFolder(run)
-    data = prepare(working_copies(data, settings), run, settings, runtime, strict=strict, **facts)
+    data = prepare(working_copies(data, settings), run, settings, runtime, strict=strict, origin=origin or Origin())
 
     make_start(data, run, settings, runtime)
     train_segmenter(data, run.masks, run, settings.segment, runtime=runtime)
@@ -148,17 +149,8 @@ def make_start(
     if not masks:
         return
     affinity_net = train_affinity(data, scores, run, settings.affinity, runtime=runtime)
-    walk_masks(
-        data,
-        cams,
-        affinity_net,
-        run,
-        settings.walk,
-        affinity=settings.affinity,
-        crf=settings.crf,
-        runtime=runtime,
-        judge=judge,
-    )
+    learned = LearnedPairs(affinity_net, settings.affinity, runtime)
+    walk_masks(data, cams, learned, run, settings.walk, crf=settings.crf, judge=judge)
 
 
 def settings_of(run: RunFolder) -> AffinityNetSettings:
@@ -166,9 +158,15 @@ def settings_of(run: RunFolder) -> AffinityNetSettings:
 
     Args:
         run: with its ``run.json``.
+
+    Raises:
+        ValueError: if they are not those of this version.
     """
-    kept, parts = run.record()["settings"], {}
+    manifest, parts = run.manifest(), {}
+    kept, complete = manifest.settings, manifest.schema_version == SCHEMA_VERSION
     for name, part in AffinityNetSettings.__dataclass_fields__.items():
         kind: Any = part.default_factory
-        parts[name] = settings_from(kind, kept[name])
+        parts[name] = settings_from(
+            kind, kept.get(name, {}), f"{run.path / MANIFEST}: settings.{name}", complete=complete
+        )
     return AffinityNetSettings(**parts)

@@ -30,6 +30,10 @@ def demo_folder(out: Path, *, count: int, val_count: int, size: int, seed: int) 
     """
     folder, marker = out / "data", out / "scenes.json"
     wanted = {"count": count, "val_count": val_count, "size": size, "seed": seed, "complete": True}
+    if (out / "run.json").is_file() and not marker.is_file():
+        raise ValueError(
+            f"{out}: expected a new folder, or a run of the demo, found another run. Choose another --out."
+        )
     if not marker.is_file() or read_json(marker) != wanted:
         if folder.is_dir() and any(folder.iterdir()) and not marker.is_file():
             raise ValueError(

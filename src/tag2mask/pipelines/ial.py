@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tag2mask.auto.judge import MaskJudge
@@ -10,9 +10,11 @@ from tag2mask.datasets.dataset import without
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, make_start, settings_of
 from tag2mask.pipelines.ial_settings import STARTS, IALSettings
 from tag2mask.pipelines.one_backbone import check_backbones
-from tag2mask.pipelines.prepare import prepare, versions, working_copies
-from tag2mask.runs.round import ESTIMATE, MINE, PAIRWISE, REFINE, SUPERPIXELS, UNARY, Round
-from tag2mask.runs.run_folder import STAGES, RunFolder
+from tag2mask.pipelines.prepare import check_same, prepare, versions, working_copies
+from tag2mask.runs.manifest import ImageNames, Origin
+from tag2mask.runs.places import CLASSIFY, ESTIMATE, MINE, PAIRWISE, REFINE, SHARPEN, STAGES, SUPERPIXELS, UNARY
+from tag2mask.runs.round import Round
+from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.settings import plain
 from tag2mask.runtime import Runtime
 from tag2mask.stages.r0_superpixels import make_superpixels
@@ -20,19 +22,22 @@ from tag2mask.stages.r1_unary import learn_unary
 from tag2mask.stages.r2_estimate import estimate_unary
 from tag2mask.stages.r3_mine import mine_regions
 from tag2mask.stages.r4_pairwise import learn_pairwise
-from tag2mask.stages.r5_refine import refine_masks
+from tag2mask.stages.r5_refine import Refiner, refine_masks
+from tag2mask.stages.r5_sharpen import SharpenSettings, sharpen_masks
 from tag2mask.stages.s1_classify import load_classifier
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.learning.segmenting import LabelSource
+    from tag2mask.learning.pairwise import PairwiseSettings
+    from tag2mask.learning.segmenting import LabelSource, SegmentSettings
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.pipelines.ial_settings import RoundSettings
     from tag2mask.records import SoftMask
-    from tag2mask.runs.run_folder import Artefacts
+    from tag2mask.runs.stage_folder import Upstream
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +62,7 @@ def run_ial(
     first: AffinityNetSettings | None = None,
     runtime: Runtime | None = None,
     strict: bool = False,
-    **facts: Any,
+    origin: Origin | None = None,
 ) -> RunFolder:
     """Two networks that teach each other, round by round, from tags or from a finished run.
 
@@ -71,7 +76,7 @@ def run_ial(
         first: settings of these first stages.
         runtime: device, precision and seed; None: those of the start, on any device.
         strict: an image that cannot be read is an error; otherwise it is reported and left out.
-        facts: more for ``run.json``.
+        origin: how the run was asked for, for ``run.json``.
 
     Returns:
         The run folder; `tag2mask.runs.round.Round` finds what the rounds made.
@@ -87,7 +92,9 @@ def run_ial(
         check_backbones(run, first, only=("classify", "affinity") if masks else ("classify",))
         check_backbones(run, settings)
         run = run if isinstance(run, RunFolder) else RunFolder(run)
-        data = prepare(working_copies(data, first, settings), run, first, runtime, strict=strict, **facts)
+        data = prepare(
+            working_copies(data, first, settings), run, first, runtime, strict=strict, origin=origin or Origin()
+        )
         make_start(data, run, first, runtime, masks=masks)
         start = run
     else:
@@ -95,8 +102,8 @@ def run_ial(
         runtime = runtime or runtime_of(start)
         _check_start(start, settings.rounds)
         check_backbones(run, settings)
-        data, run = _adopt(working_copies(data, settings), run, start, runtime, **facts)
-    run.write_record(ial=plain(settings))
+        data, run = _adopt(working_copies(data, settings), run, start, runtime)
+    run.write_manifest(replace(run.manifest(), ial=plain(settings)))
     make_superpixels(data, run, settings.superpixels)
     judge = _judge(data, start, settings, runtime)
     before: RoundNetworks | None = None
@@ -108,7 +115,7 @@ def run_ial(
 
 def run_round(
     data: TagDataset,
-    this: Round,
+    em_round: Round,
     settings: IALSettings,
     before: RoundNetworks | None,
     *,
@@ -119,7 +126,7 @@ def run_round(
 
     Args:
         data: images and tags.
-        this: the round.
+        em_round: the round.
         settings: of the rounds.
         before: the networks of the round before, to go on from; None: start as the settings say.
         judge: of the masks that teach the next round, if they are judged.
@@ -128,64 +135,72 @@ def run_round(
     Returns:
         The round's two networks.
     """
-    this.check_whole()
-    masks, origin = _teacher(this, settings.rounds)
-    own, how = settings.unary, settings.pairwise
-    # The second round is the first one that learns whole masks: it takes as long as the first.
-    share = 1.0
-    if before is not None and this.number > 2:
-        own, how = settings.rounds.going_on(own), settings.rounds.going_on(how)
-        share = 1 / (this.number - 1) if settings.rounds.averaged else 1.0
+    em_round.check_whole()
+    unary_settings, pairwise_settings, share = _lessons(settings, em_round.number, goes_on=before is not None)
+    masks, origin = _teacher(em_round, settings.rounds)
+    first = em_round.of_start(CLASSIFY)
 
-    def after(stage: str, *inputs: str) -> tuple[str, ...]:
-        """What a trained stage depends on: its inputs, and where its first weights come from."""
-        weights = this.of_start("01_classify") if before is None else f"em/round_{this.number - 1}/{stage}"
-        return (*inputs, weights)
+    def weights(stage: str) -> str | Upstream:
+        """The stage that a network's first weights come from."""
+        return first if before is None else f"{em_round.before}/{stage}"
 
     unary = learn_unary(
         data,
         masks,
-        this,
-        own,
-        after=after(UNARY, origin),
+        em_round,
+        unary_settings,
+        after=(origin, weights(UNARY)),
         before=None if before is None else before.unary,
         share=share,
         runtime=runtime,
     )
-    estimate_unary(data, unary, this, own, stride=how.stride, runtime=runtime)
-    mine_regions(data, this, settings.mine, crf=settings.crf, runtime=runtime)
+    estimate_unary(data, unary, em_round, unary_settings, stride=pairwise_settings.stride, runtime=runtime)
+    mine_regions(data, em_round, settings.mine, crf=settings.crf, runtime=runtime)
+    mined = (SUPERPIXELS, f"{em_round.folder}/{ESTIMATE}", f"{em_round.folder}/{MINE}")
     pairwise = learn_pairwise(
         data,
-        this,
-        how,
-        after=after(PAIRWISE, SUPERPIXELS, f"{this.folder}/{ESTIMATE}", f"{this.folder}/{MINE}"),
+        em_round,
+        pairwise_settings,
+        after=(*mined, weights(PAIRWISE)),
         before=None if before is None else before.pairwise,
         runtime=runtime,
     )
-    refine_masks(
-        data,
-        this,
-        unary,
-        pairwise,
-        settings=own,
-        how=how,
-        crf=settings.crf if settings.rounds.sharpen else None,
-        judge=judge,
-        averaged=settings.rounds.averaged,
-        runtime=runtime,
-    )
+    refiner = Refiner(unary, unary_settings, pairwise, pairwise_settings, runtime)
+    refine_masks(data, em_round, refiner, sharpened=settings.rounds.sharpen)
+    _sharpen(data, em_round, settings, judge)
     return RoundNetworks(unary, pairwise)
 
 
-def _teacher(this: Round, rounds: RoundSettings) -> tuple[LabelSource | Artefacts[SoftMask], str]:
+def _lessons(settings: IALSettings, number: int, *, goes_on: bool) -> tuple[SegmentSettings, PairwiseSettings, float]:
+    """How both networks of a round learn, and the share of what the unary one learned in it."""
+    unary, pairwise = settings.unary, settings.pairwise
+    # The second round is the first one that learns whole masks: it takes as long as the first.
+    if not goes_on or number <= 2:
+        return unary, pairwise, 1.0
+    share = 1 / (number - 1) if settings.rounds.averaged else 1.0
+    return settings.rounds.going_on(unary), settings.rounds.going_on(pairwise), share
+
+
+def _sharpen(data: TagDataset, em_round: Round, settings: IALSettings, judge: MaskJudge | None) -> None:
+    """Sharpen the round's masks if the settings want it; otherwise those of other settings are gone."""
+    if settings.rounds.sharpen:
+        how = SharpenSettings(settings.pairwise.max_side, settings.rounds.averaged)
+        sharpen_masks(data, em_round, how, crf=settings.crf, judge=judge)
+    else:
+        em_round.run.drop_stage(f"{em_round.folder}/{SHARPEN}")
+
+
+def _teacher(em_round: Round, rounds: RoundSettings) -> tuple[LabelSource | Mapping[str, SoftMask], str | Upstream]:
     """What the unary network of a round learns: name -> labels or probabilities, and the stage that made them."""
-    if this.number == 1:
-        made = this.of_start(STARTS[rounds.start])
-        return this.start.seeds if rounds.start == "seeds" else this.start.masks, made
-    last = Round(this.run, this.number - 1, this.start)
-    hard = last.sharpened if rounds.sharpen else last.masks
-    soft = last.mean_refined_soft if rounds.averaged else last.refined_soft
-    return soft if rounds.soft else hard, f"{last.folder}/{REFINE}"
+    if em_round.number == 1:
+        made = em_round.of_start(STARTS[rounds.start])
+        return em_round.start.seeds if rounds.start == "seeds" else em_round.start.masks, made
+    last = Round(em_round.run, em_round.number - 1, em_round.start)
+    if rounds.soft:
+        return last.mean_refined_soft if rounds.averaged else last.refined_soft, f"{last.folder}/{REFINE}"
+    if rounds.sharpen:
+        return last.sharpened, f"{last.folder}/{SHARPEN}"
+    return last.masks, f"{last.folder}/{REFINE}"
 
 
 def _judge(data: TagDataset, start: RunFolder, settings: IALSettings, runtime: Runtime) -> MaskJudge | None:
@@ -202,12 +217,13 @@ def runtime_of(run: RunFolder) -> Runtime:
     Args:
         run: with its ``run.json``.
     """
-    record = run.record()
-    return Runtime("auto", record.get("precision", "auto"), record.get("seed", 0))
+    manifest = run.manifest()
+    precision: Any = manifest.precision
+    return Runtime("auto", precision, manifest.seed)
 
 
 def _adopt(
-    data: TagDataset, run: str | Path | RunFolder, start: RunFolder, runtime: Runtime, **facts: Any
+    data: TagDataset, run: str | Path | RunFolder, start: RunFolder, runtime: Runtime
 ) -> tuple[TagDataset, RunFolder]:
     """Begin a run on another one's images, or go on in the same folder, whose stages all have one seed and precision.
 
@@ -217,33 +233,37 @@ def _adopt(
     Raises:
         ValueError: if the images or tags are not those of the start, or the run's folder holds something else.
     """
-    record = start.record()
-    if data.digest() != record["digest"]:
+    known = start.manifest()
+    if data.digest() != known.digest:
         raise ValueError(
             f"{start.path}: the images or tags changed since this run was made. "
             "Run `tag2mask run` on it again first; only what depends on the change is made anew."
         )
     run = run if isinstance(run, RunFolder) else RunFolder(run)
-    drawn = {"seed": runtime.seed, "precision": runtime.precision}
     if run.path.resolve() != start.path.resolve():
         if found := [stage for stage in STAGES if stage in run.stage_summaries()]:
             raise ValueError(
                 f"{run.path}: expected a new folder, or one with rounds only, found a run of its own ({found[0]}). "
                 "Its run.json would be overwritten; take another folder for the rounds."
             )
-        own = {"device": str(runtime.device), "versions": versions(), "start": str(start.path.resolve())}
-        facts = {**record, **drawn, **own, **facts}
+        if run.has_manifest():
+            check_same(run, run.manifest(), data, known.origin.source)
+        own = replace(known, seed=runtime.seed, precision=runtime.precision, device=str(runtime.device))
+        own = replace(own, versions=versions(), start=str(start.path.resolve()))
+        run.write_manifest(own, ImageNames(start.names(), start.names("val")))
     elif changed := [
-        f"{name} {record.get(name)} -> {value}" for name, value in drawn.items() if record.get(name) != value
+        f"{name} {before} -> {now}"
+        for name, before, now in (
+            ("seed", known.seed, runtime.seed),
+            ("precision", known.precision, runtime.precision),
+        )
+        if before != now
     ]:
         raise ValueError(
             f"{start.path}: rounds in the folder of their start have its seed and precision, got {', '.join(changed)}. "
             "Take another folder for the rounds."
         )
-    if facts:
-        run.write_record(**facts)
-    skipped = dict(record.get("skipped", {}))
-    return without(data, skipped) if skipped else data, run
+    return without(data, known.skipped) if known.skipped else data, run
 
 
 def _check_start(start: RunFolder, rounds: RoundSettings) -> None:
@@ -258,10 +278,4 @@ def _check_start(start: RunFolder, rounds: RoundSettings) -> None:
                 f"{start.path}: expected a run with finished {rounds.start} ({stage}), found none. "
                 "Finish it with `tag2mask run`, or begin from tags with `tag2mask run FOLDER --method ial`."
             )
-    found = start.seeds if rounds.start == "seeds" else start.masks
-    missing = [name for name in found if name not in found]
-    if missing:
-        raise ValueError(
-            f"{found.path_of(missing[0])}: expected {rounds.start} of every image, found nothing "
-            f"({len(missing)} missing). Delete {start.path / STARTS[rounds.start]} and start `tag2mask run` again."
-        )
+    (start.seeds if rounds.start == "seeds" else start.masks).check(f"{rounds.start} of every image")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tag2mask.nets.affinity_net import SIDE_CHANNELS
 from tag2mask.nets.backbones import level_strides
-from tag2mask.runs.round import MINE, PAIRWISE, UNARY
+from tag2mask.runs.places import MINE, PAIRWISE, ROUNDS, UNARY
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.settings import keyed
 from tag2mask.runs.stage_folder import state_of
@@ -26,9 +26,9 @@ STAGES_OF_NETS = {
     "classify": "01_classify",
     "affinity": "04_affinity",
     "segment": "06_segment",
-    "unary": f"em/round_1/{UNARY}",
-    "mine": f"em/round_1/{MINE}",
-    "pairwise": f"em/round_1/{PAIRWISE}",
+    "unary": f"{ROUNDS}/1/{UNARY}",
+    "mine": f"{ROUNDS}/1/{MINE}",
+    "pairwise": f"{ROUNDS}/1/{PAIRWISE}",
 }
 """The settings that have a backbone, and the stage that trains it first."""
 

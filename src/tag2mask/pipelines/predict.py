@@ -22,7 +22,7 @@ from tag2mask.ops.sizes import size_of
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.progress import track
 from tag2mask.report.pictures import overlay
-from tag2mask.runs.round import PAIRWISE, UNARY, Round, finished_rounds
+from tag2mask.runs.places import PAIRWISE, SEGMENT, UNARY
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runtime import Runtime
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.records import PseudoMask
+    from tag2mask.runs.round import Round
 
 logger = logging.getLogger(__name__)
 
@@ -133,15 +134,15 @@ def load(path: str | Path, *, runtime: Runtime | None = None) -> TrainedRun:
     """
     run = RunFolder.existing(path)
     runtime = runtime or Runtime()
-    if rounds := finished_rounds(run):
-        return _load_round(Round(run, rounds), runtime)
-    if "06_segment" not in run.stage_summaries():
+    if (last := run.last_round()) is not None:
+        return _load_round(last, runtime)
+    if SEGMENT not in run.stage_summaries():
         raise ValueError(
             f"{run.path}: expected a finished run, its segmenter is not trained. Start it again to finish."
         )
     settings = settings_of(run).segment
     net = build_segmenter(settings, len(run.class_names()), None, runtime)
-    net.load_state_dict(run.weights("06_segment"))
+    net.load_state_dict(run.weights(SEGMENT))
     return TrainedRun(run, net, settings, runtime)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import platform
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,16 @@ from tag2mask.datasets.dataset import unreadable, without
 from tag2mask.datasets.source import check_options, find_source, open_source
 from tag2mask.datasets.working_copies import WorkingCopies
 from tag2mask.progress import progress_bar
+from tag2mask.runs.manifest import ImageNames, Manifest, Origin
 from tag2mask.runs.settings import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from _typeshed import DataclassInstance
 
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.records import Source
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runtime import Runtime
 
@@ -66,24 +68,30 @@ def prepare(
     runtime: Runtime,
     *,
     strict: bool,
-    **facts: Any,
+    origin: Origin,
 ) -> TagDataset:
     """Look at everything that could stop a run hours later, and write ``run.json``.
+
+    Args:
+        data: images and tags.
+        run: its folder.
+        settings: of AffinityNet.
+        runtime: device, precision and seed.
+        strict: an image that cannot be read is an error; otherwise it is reported and left out.
+        origin: how the run was asked for.
 
     Returns:
         The data less the images that cannot be read.
 
     Raises:
-        ValueError: see `run_affinitynet`.
+        ValueError: for unreadable images if strict, a set without images or tags, and a folder that holds a run of
+            other classes or from elsewhere.
     """
     digest = data.digest()
-    known = run.record() if (run.path / "run.json").is_file() else {}
-    if known.get("digest") == digest and "skipped" in known:
-        broken = dict(known["skipped"])
-    else:
-        names = (*data.names, *data.val_names)
-        with progress_bar("reading every image once", len(names)) as advance:
-            broken = unreadable(data, names, lambda _done, _total: advance(1, ""))
+    known = run.manifest() if run.has_manifest() else None
+    if known is not None:
+        check_same(run, known, data, origin.source)
+    broken = dict(known.skipped) if known is not None and known.digest == digest else _broken(data)
     if broken and strict:
         raise ValueError(
             f"{len(broken)} image(s) cannot be read, the first: {next(iter(broken.values()))} "
@@ -96,20 +104,65 @@ def prepare(
         raise ValueError("no image to train on: expected at least one readable image with a row of tags.")
     if not any(bool(data.tags(name).any()) for name in data.names):
         raise ValueError("no image has a tag: expected at least one. Without tags there is nothing to learn.")
-    run.write_record(
-        class_names=list(data.class_names),
-        names=list(data.names),
-        val_names=list(data.val_names),
+    manifest = Manifest(
+        class_names=tuple(data.class_names),
         digest=digest,
-        skipped=broken,
         seed=runtime.seed,
-        settings=plain(settings),
         precision=runtime.precision,
         device=str(runtime.device),
         versions=versions(),
-        **facts,
+        skipped=broken,
+        # The library asks for nothing that a command has noted.
+        origin=known.origin if known is not None and origin == Origin() else origin,
+        settings=plain(settings),
+        ial=known.ial if known is not None else {},
     )
+    run.write_manifest(manifest, ImageNames(tuple(data.names), tuple(data.val_names)))
     return data
+
+
+def check_same(run: RunFolder, known: Manifest, data: TagDataset, source: Source | None) -> None:
+    """Require that a folder's run has the same classes, and that its images are from the same place.
+
+    Args:
+        run: the folder.
+        known: what it holds.
+        data: what shall be run in it.
+        source: where that is from; None: unknown.
+
+    Raises:
+        ValueError: naming what was expected and what was found.
+    """
+    if (now := tuple(data.class_names)) != known.class_names:
+        gone, new = (", ".join(sorted(one - other)) for one, other in _both_ways(set(known.class_names), set(now)))
+        what = "; ".join(text for text in (f"gone: {gone}" * bool(gone), f"new: {new}" * bool(new)) if text)
+        raise ValueError(
+            f"{run.path}: expected the classes of the run in this folder ({len(known.class_names)}: "
+            f"{_few(known.class_names)}), got {len(now)}: {_few(now)} ({what or 'in another order'}). Labels would "
+            "mean other things. Correct the tags, or take another folder: --out NEW."
+        )
+    before = known.origin.source
+    # A folder that was moved holds the same images.
+    if source is not None and before is not None and source.path != before.path and data.digest() != known.digest:
+        raise ValueError(
+            f"{run.path}: expected images from {before.path}, of which the run in this folder is, got other ones from "
+            f"{source.path}. Take another folder: --out NEW."
+        )
+
+
+def _both_ways(one: set[str], other: set[str]) -> tuple[tuple[set[str], set[str]], ...]:
+    return (one, other), (other, one)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _broken(data: TagDataset) -> dict[str, str]:
+    """The images that cannot be decoded, and why."""
+    names = (*data.names, *data.val_names)
+    with progress_bar("reading every image once", len(names)) as advance:
+        return unreadable(data, names, lambda _done, _total: advance(1, ""))
 
 
 def versions() -> dict[str, str]:
@@ -133,16 +186,18 @@ def data_of(run: RunFolder, moved: Path | None = None, *, split: str | None = No
             images that are among them.
 
     Raises:
-        ValueError: if it is not there, or the run does not say where it is.
+        ValueError: if it is not there or has other classes, or the run does not say where it is.
     """
-    source = dict(run.record().get("source", {}))
+    source = run.manifest().origin.source
     if moved is not None:
-        source = {**source, "path": str(moved)} if source else find_source(moved)
-    elif "path" not in source or not Path(source["path"]).is_dir():
+        source = replace(source, path=str(moved)) if source else find_source(moved)
+    elif source is None or not Path(source.path).is_dir():
         # A run made by the library notes no source.
-        why = f"was made from {source['path']}, which is not there" if "path" in source else "does not say from what"
+        why = f"was made from {source.path}, which is not there" if source else "does not say from what"
         raise ValueError(f"{run.path}: the run {why}. Say where the images are with --data FOLDER.")
     if split is not None:
-        check_options(source["path"], source.get("kind", "folder"), split=split)
-        source["split"] = split
-    return open_source(source)
+        check_options(source.path, source.kind, split=split)
+        source = replace(source, split=split)
+    data = open_source(source)
+    check_same(run, run.manifest(), data, None)
+    return data

@@ -14,15 +14,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tag2mask.disk import whole_file
 from tag2mask.ops.colours import colour_labels
 from tag2mask.records import labels_from_class_ids
-from tag2mask.report.stories import best_labels, draw_story, mean_iou
-from tag2mask.runs.round import finished_rounds
+from tag2mask.report.stories import draw_story, mean_iou
 from tag2mask.scores.round_table import COLUMNS, RoundTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.records import PseudoMask, Seeds
     from tag2mask.report.stories import Story
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.scores.score_table import ScoreTable
@@ -78,18 +78,18 @@ def write_report(
     Returns:
         The path of the page.
     """
-    record = run.record()
-    finished = finished_rounds(run)
-    names = [name for name in dataset.names if name not in record.get("skipped", {})]
-    chosen = _choose(run, dataset, names, rows=rows, seed=seed, rounds=finished)
+    manifest = run.manifest()
+    final = run.final_masks()
+    names = [name for name in dataset.names if name not in manifest.skipped]
+    chosen = _choose(dataset, names, {} if final is None else final.masks, rows=rows, seed=seed)
     side = _side(len(chosen))
-    stories = [draw_story(run, dataset, name, why, side=side, rounds=finished) for name, why in chosen]
+    stories = [draw_story(run, dataset, name, why, side=side) for name, why in chosen]
     page = _environment().get_template("report.html")
     path = run.path / "report.html"
     with whole_file(path) as file:
         text = page.render(
             title=run.path.resolve().name,
-            record=record,
+            manifest=manifest,
             num_images=len(dataset.names),
             class_names=dataset.class_names,
             colours=_css_colours(len(dataset.class_names)),
@@ -112,10 +112,10 @@ def _stage_facts(run: RunFolder) -> dict[str, Any]:
     """What the page says about time, training and choices."""
     stages = run.stage_summaries()
     curves = {stage: _curves(scalars) for stage, scalars in run.curves().items()}
-    seconds = [float(stage.get("seconds", 0)) for stage in stages.values()]
+    seconds = [stage.seconds for stage in stages.values()]
     return {
         "stages": stages,
-        "evidence": [stage["evidence"] for stage in stages.values() if stage.get("evidence")],
+        "evidence": [stage.evidence for stage in stages.values() if stage.evidence],
         "seconds": sum(seconds),
         "longest": max(seconds, default=0.0),
         "curves": {stage: drawn for stage, drawn in curves.items() if drawn},
@@ -133,7 +133,7 @@ def _environment() -> Environment:
 
 
 def _choose(
-    run: RunFolder, dataset: TagDataset, names: list[str], *, rows: int, seed: int, rounds: int
+    dataset: TagDataset, names: list[str], masks: Mapping[str, PseudoMask | Seeds], *, rows: int, seed: int
 ) -> list[tuple[str, str]]:
     """(name, why) of the images to show: best, median and worst mask, then random ones."""
     generator = np.random.default_rng(seed)
@@ -143,8 +143,7 @@ def _choose(
         # A pure background says little: the mask of an image without tags is right by construction.
         tagged = [name for name in names if dataset.tags(name).any()] or names
         for name in tagged[:RANKED_IMAGES]:
-            labels = best_labels(run, name, rounds)
-            score = math.nan if labels is None else mean_iou(dataset, name, labels)
+            score = mean_iou(dataset, name, masks[name].labels) if name in masks else math.nan
             if not math.isnan(score):
                 ranked.append((score, name))
     ranked.sort(reverse=True)

@@ -12,11 +12,15 @@ from tag2mask.report.pictures import boundary_picture, heatmap, overlay, strip
 from tag2mask.scores.confusion import Confusion
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.ops.colours import Picture
+    from tag2mask.records import PseudoMask, Seeds
     from tag2mask.runs.run_folder import RunFolder
+
+    Masks = Mapping[str, PseudoMask | Seeds]
 
 HEIGHT = 176
 """Pixels of a picture's height."""
@@ -35,7 +39,11 @@ def write_sheet(run: RunFolder, data: TagDataset, *, rows: int = 3) -> Path:
     Returns:
         The path of the picture.
     """
-    strips = [_row(run, data, name, with_captions=index == 0) for index, name in enumerate(_choose(run, data, rows))]
+    final = run.final_masks()
+    if final is None:
+        raise ValueError(f"{run.path}: expected finished masks to draw, found none. Start the run again to finish.")
+    names = _choose(run, data, final.masks, rows)
+    strips = [_row(run, data, name, final.masks, with_captions=index == 0) for index, name in enumerate(names)]
     width = min(picture.shape[1] for picture in strips)
     path = run.path / "picture.png"
     with whole_file(path) as temporary:
@@ -43,15 +51,15 @@ def write_sheet(run: RunFolder, data: TagDataset, *, rows: int = 3) -> Path:
     return path
 
 
-def _choose(run: RunFolder, data: TagDataset, rows: int) -> list[str]:
-    tagged = [name for name in run.names() if bool(data.tags(name).any()) and name in run.masks][:_CANDIDATES]
+def _choose(run: RunFolder, data: TagDataset, masks: Masks, rows: int) -> list[str]:
+    tagged = [name for name in run.names() if bool(data.tags(name).any()) and name in masks][:_CANDIDATES]
     if not tagged:
         raise ValueError(f"{run.path}: expected finished masks of images with tags, found none.")
     ranked: list[tuple[float, str]] = []
     for name in tagged:
         truth = data.mask(name)
         if truth is not None:
-            confusion = Confusion.of(truth, run.masks[name].labels, len(data.class_names))
+            confusion = Confusion.of(truth, masks[name].labels, len(data.class_names))
             ranked.append((confusion.mean_iou(), name))
     if len(ranked) < len(tagged):
         return tagged[:rows]
@@ -60,7 +68,7 @@ def _choose(run: RunFolder, data: TagDataset, rows: int) -> list[str]:
     return [ranked[int(place * len(ranked))][1] for place in places]
 
 
-def _row(run: RunFolder, data: TagDataset, name: str, *, with_captions: bool) -> Picture:
+def _row(run: RunFolder, data: TagDataset, name: str, masks: Masks, *, with_captions: bool) -> Picture:
     image = data[name]
     pixels = image.pixels.permute(1, 2, 0).numpy()
     boundaries = Image.fromarray(boundary_picture(run.boundaries[name].numpy()))
@@ -69,7 +77,7 @@ def _row(run: RunFolder, data: TagDataset, name: str, *, with_captions: bool) ->
         "activation map": heatmap(pixels, run.cams[name].scores.numpy()),
         "learned boundaries": np.asarray(boundaries.resize((pixels.shape[1], pixels.shape[0]))),
         "random walk": overlay(pixels, run.walks[name].numpy()),
-        "mask": overlay(pixels, run.masks[name].labels.numpy()),
+        "mask": overlay(pixels, masks[name].labels.numpy()),
     }
     truth = data.mask(name)
     if truth is not None:

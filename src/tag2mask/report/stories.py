@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.ops.colours import Picture
-    from tag2mask.records import PseudoMask, Seeds
     from tag2mask.runs.run_folder import RunFolder
 
 JPEG_QUALITY = 82
@@ -66,21 +65,7 @@ def mean_iou(dataset: TagDataset, name: str, labels: Tensor) -> float:
     return Confusion.of(truth, labels, len(dataset.class_names), decided_only=True).mean_iou()
 
 
-def best_labels(run: RunFolder, name: str, rounds: int) -> Tensor | None:
-    """The pseudo mask's labels, (H, W) int64; without one those of the last EM round; None without any.
-
-    Args:
-        run: its folder.
-        name: of the image.
-        rounds: how many EM rounds are finished.
-    """
-    mask: PseudoMask | Seeds | None = run.load_mask(name)
-    if mask is None and rounds:
-        mask = Round(run, rounds).taught.get(name)
-    return None if mask is None else mask.labels
-
-
-def draw_story(run: RunFolder, dataset: TagDataset, name: str, why: str, *, side: int, rounds: int) -> Story:
+def draw_story(run: RunFolder, dataset: TagDataset, name: str, why: str, *, side: int) -> Story:
     """Draw everything there is of one image.
 
     Args:
@@ -89,41 +74,41 @@ def draw_story(run: RunFolder, dataset: TagDataset, name: str, why: str, *, side
         name: of the image.
         why: it is shown: best, median, worst or random.
         side: pixels of the longer side of a picture.
-        rounds: how many EM rounds are finished.
     """
     image = dataset[name]
     pixels = _fit(image.pixels.permute(1, 2, 0).numpy(), side)
     tiles = {"image": _tile(pixels)}
-    if (cams := run.load_cams(name)) is not None:
+    if (cams := run.cams.get(name)) is not None:
         tiles["activation map"] = _tile(pictures.heatmap(pixels, cams.scores.float().numpy()))
-    seeds, mask, prediction = run.load_seeds(name), run.load_mask(name), run.load_prediction(name)
+    seeds, mask, prediction = run.seeds.get(name), run.masks.get(name), run.predictions.get(name)
     if seeds is not None:
         tiles["seeds"] = _tile(_overlay(pixels, seeds.labels))
-    if (boundaries := run.load_boundaries(name)) is not None:
+    if (boundaries := run.boundaries.get(name)) is not None:
         drawn = Image.fromarray(pictures.boundary_picture(boundaries.float().numpy()))
         tiles["learned boundaries"] = _tile(np.asarray(drawn.resize((pixels.shape[1], pixels.shape[0]))))
     masks = {
-        "random walk": run.load_walk(name),
+        "random walk": run.walks.get(name),
         "pseudo mask": mask.labels if mask else None,
         "segmenter": prediction.labels if prediction else None,
     }
     for column, labels in masks.items():
         if labels is not None:
             tiles[column] = _mask_tile(dataset, name, pixels, labels)
-    tiles |= _round_tiles(run, dataset, name, pixels, rounds)
+    tiles |= _round_tiles(run, dataset, name, pixels)
     if (truth := dataset.mask(name)) is not None:
         tiles["truth"] = _tile(_overlay(pixels, truth))
     return Story(name, why, tuple(image.class_ids.tolist()), tiles)
 
 
-def _round_tiles(run: RunFolder, dataset: TagDataset, name: str, pixels: Picture, rounds: int) -> dict[str, Tile]:
+def _round_tiles(run: RunFolder, dataset: TagDataset, name: str, pixels: Picture) -> dict[str, Tile]:
     """What the first and the last EM round made of one image; a file that is gone has no tile."""
     tiles = {}
-    for number in sorted({1, rounds}) if rounds else ():
-        this = Round(run, number)
-        if number == rounds and (mined := this.mined.get(name)) is not None:
+    last = run.last_round()
+    for number in sorted({1, last.number}) if last else ():
+        em_round = Round(run, number)
+        if last and number == last.number and (mined := em_round.mined.get(name)) is not None:
             tiles[f"confident, round {number}"] = _tile(_overlay(pixels, mined.labels))
-        if (mask := this.taught.get(name)) is not None:
+        if (mask := em_round.taught.get(name)) is not None:
             tiles[f"round {number}"] = _mask_tile(dataset, name, pixels, mask.labels)
     return tiles
 

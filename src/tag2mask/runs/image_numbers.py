@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tag2mask.runs.artefacts import Artefacts
     from tag2mask.runs.stage_folder import StageFolder
 
 TALLY_SECONDS = 20.0
@@ -25,29 +26,27 @@ class Tally:
 
     def __init__(self, stage: StageFolder, key: str = "tally") -> None:
         self._stage, self._key = stage, key
-        self._kept: dict[str, dict[str, float]] = stage.notes().get(key, {})
+        self._kept: dict[str, dict[str, float]] = stage.noted(key, dict[str, dict[str, float]]) or {}
         self._saved_at = time.monotonic()
         self._turns = Lock()
 
-    def missing(self, folder: str, suffix: str, names: Sequence[str], counted: Sequence[str]) -> list[str]:
-        """The images that are not done: their file is not there, or their numbers were lost by a stop.
+    def missing(self, made: Artefacts[Any], names: Sequence[str], counted: Sequence[str]) -> list[str]:
+        """The images that are not done: they lack what is made of them, or their numbers were lost by a stop.
 
         Args:
-            folder: of the files, below the stage's.
-            suffix: of the files.
-            names: of all images, each of which has a file.
+            made: what the stage makes of an image at last.
+            names: of all images.
             counted: of the images that have numbers.
         """
-        to_count = {name for name in counted if name not in self._kept}
-        files = {name: self._stage.file(f"{folder}/{name}", suffix) for name in names}
-        return [name for name, file in files.items() if name in to_count or not file.is_file()]
+        to_do = {name for name in counted if name not in self._kept}.union(made.missing(names))
+        return [name for name in names if name in to_do]
 
     def add(self, name: str, numbers: dict[str, float]) -> None:
         """Note the numbers of an image; several threads may do so."""
         with self._turns:
             self._kept[name] = numbers
             if time.monotonic() - self._saved_at > TALLY_SECONDS:
-                self._stage.note(**{self._key: self._kept})
+                self._stage.note(self._key, self._kept)
                 self._saved_at = time.monotonic()
 
     def sums(self, names: Sequence[str]) -> dict[str, float]:

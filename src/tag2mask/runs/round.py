@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from tag2mask.records import Regions
-from tag2mask.runs.artefacts import read_regions
-
-import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-
-from tag2mask.runs.artefacts import read_region_scores, read_soft_mask
-from tag2mask.disk import read_labels, read_unit
+from tag2mask.runs import artefacts
+from tag2mask.runs.artefacts import Artefacts, Kind, MeanSoftMasks
+from tag2mask.runs.places import ESTIMATE, MINE, OPTIONAL, PAIRWISE, REFINE, ROUND_STAGES, ROUNDS, SHARPEN, SUPERPIXELS, UNARY
 from tag2mask.runs.settings import Settings, settings_from
-from tag2mask.runs.stage_folder import load_weights_file, state_of
-from tag2mask.runs.run_folder import ROUND_STAGES, Artefacts
-from tag2mask.records import PseudoMask, Seeds, SoftMask
+from tag2mask.runs.stage_folder import STATE, WEIGHTS, Upstream, check_weights, load_weights_file, state_of, summary_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
     from torch import Tensor
 
+    from tag2mask.records import PseudoMask, Seeds, SoftMask
     from tag2mask.runs.run_folder import RunFolder
-
-UNARY, ESTIMATE, MINE, PAIRWISE, REFINE = ROUND_STAGES
+    from tag2mask.runs.stage_summary import StageSummary
 
 Record = TypeVar("Record")
 
@@ -42,7 +31,7 @@ class Round:
 
     def __init__(self, run: RunFolder, number: int, start: RunFolder | None = None) -> None:
         self.run, self.number, self.start = run, number, start or run
-        self.folder = f"em/round_{number}"
+        self.folder = f"{ROUNDS}/{number}"
         self.path = run.path / self.folder
 
     @property
@@ -51,24 +40,33 @@ class Round:
 
         A round that was begun anew with other settings and then stopped is not: it is half of the old ones.
         """
-        states = [(stage, state_of(self.path / stage)) for stage in ROUND_STAGES]
-        # Without a pairwise network there is no such stage.
-        needed = [state for stage, state in states if state or stage != PAIRWISE]
+        states = {stage: state_of(self.path / stage) for stage in ROUND_STAGES}
+        # Settings can do without some of them; whether masks will be sharpened, the stage before says.
+        spare = {stage for stage in OPTIONAL if not states[stage]}
+        if states[REFINE].get("summary", {}).get("sharpened", False):
+            spare.discard(SHARPEN)
+        needed = [state for stage, state in states.items() if stage not in spare]
         return all(state.get("finished", False) and self._is_current(state) for state in needed)
 
     def _is_current(self, state: dict[str, Any]) -> bool:
-        after = {stage: key for stage, key in state["after"].items() if stage.startswith("em/round_")}
+        after = {stage: key for stage, key in state["after"].items() if stage.startswith(f"{ROUNDS}/") and stage != SUPERPIXELS}
         return all(state_of(self.run.path / stage).get("key", "") == key for stage, key in after.items())
 
-    def of_start(self, stage: str) -> str:
-        """A stage of the start as seen from the run: in the same folder, or in one beside it."""
-        start, run = self.start.path.resolve(), self.run.path.resolve()
-        return stage if start == run else os.path.relpath(start / stage, run)
+    def of_start(self, stage: str) -> str | Upstream:
+        """A stage of the start as seen from the run: in the same folder, or in another one."""
+        if self.start.path.resolve() == self.run.path.resolve():
+            return stage
+        return Upstream(stage, self.start.path)
 
-    def summaries(self) -> dict[str, dict[str, Any]]:
-        """Of every finished stage, what it told at its end: seconds, items, line, curves, energy."""
-        states = {name: state_of(self.path / name) for name in ROUND_STAGES}
-        return {name: state["summary"] for name, state in states.items() if state.get("finished")}
+    @property
+    def before(self) -> str:
+        """The folder of the round before, below the run's."""
+        return f"{ROUNDS}/{self.number - 1}"
+
+    def summaries(self) -> dict[str, StageSummary]:
+        """Of every finished stage, what it told at its end."""
+        found = {name: summary_of(self.path / name) for name in ROUND_STAGES}
+        return {name: summary for name, summary in found.items() if summary is not None}
 
     def settings(self, stage: str, kind: type[Settings]) -> Settings:
         """The settings that a stage was made with, which ``run.json`` may have newer ones of.
@@ -77,8 +75,9 @@ class Round:
             stage: one that was begun.
             kind: their class.
         """
-        kept: dict[str, Any] = state_of(self.path / stage)["settings"]
-        return settings_from(kind, {name: kept[name] for name in kind.__dataclass_fields__ if name in kept})
+        kept: dict[str, Any] = state_of(self.path / stage).get("settings", {})
+        own = {name: kept[name] for name in kind.__dataclass_fields__ if name in kept}
+        return settings_from(kind, own, str(self.path / stage / STATE))
 
     def weights(self, stage: str) -> dict[str, Tensor]:
         """The trained weights of one of its stages.
@@ -86,27 +85,27 @@ class Round:
         Raises:
             ValueError: if the file is missing or damaged.
         """
-        return load_weights_file(self.path / stage / "weights.safetensors")
+        return load_weights_file(self.path / stage / WEIGHTS)
 
     @property
     def soft(self) -> Artefacts[SoftMask]:
         """alpha_u of the training images."""
-        return self._artefacts(f"{ESTIMATE}/soft", ".npz", read_soft_mask)
+        return self._artefacts(artefacts.UNARY_SOFT)
 
     @property
     def unary(self) -> Artefacts[Tensor]:
         """The unary network's labels, (H, W) int64: of training images among their tags, of held-out ones among all."""
-        return self._artefacts(f"{ESTIMATE}/masks", ".png", lambda path, _: read_labels(path), held_out=True)
+        return self._artefacts(artefacts.UNARY_MASKS)
 
     @property
-    def mean_soft(self) -> Artefacts[SoftMask]:
+    def mean_soft(self) -> MeanSoftMasks:
         """The mean of alpha_u of the training images over all rounds up to this one."""
-        return _mean_of([this.soft for this in self._so_far()])
+        return MeanSoftMasks([em_round.soft for em_round in self._so_far()])
 
     @property
-    def mean_refined_soft(self) -> Artefacts[SoftMask]:
+    def mean_refined_soft(self) -> MeanSoftMasks:
         """The mean of alpha_p of the training images over all rounds up to this one."""
-        return _mean_of([this.refined_soft for this in self._so_far()])
+        return MeanSoftMasks([em_round.refined_soft for em_round in self._so_far()])
 
     def _so_far(self) -> list[Round]:
         return [Round(self.run, number, self.start) for number in range(1, self.number)] + [self]
@@ -114,36 +113,27 @@ class Round:
     @property
     def mined(self) -> Artefacts[Seeds]:
         """Labels of the confident regions of the training images."""
-        return self._artefacts(f"{MINE}/mined", ".png", lambda path, name: Seeds(name, read_labels(path)))
+        return self._artefacts(artefacts.MINED)
 
     @property
     def region_scores(self) -> Artefacts[Tensor]:
         """(R, 1 + C) float32: what the superpixels of the training images are, by the rounds since the second."""
-        return self._artefacts(f"{MINE}/scores", ".npz", lambda path, _: read_region_scores(path))
+        return self._artefacts(artefacts.REGION_SCORES)
 
     @property
     def refined_soft(self) -> Artefacts[SoftMask]:
         """alpha_p of the training images."""
-        return self._artefacts(f"{REFINE}/soft", ".npz", read_soft_mask)
-
-    @property
-    def confidence(self) -> Artefacts[Tensor]:
-        """Probability of the labels of `masks`, (H, W) float32 in [0, 1]."""
-        return self._artefacts(f"{REFINE}/confidence", ".png", lambda path, _: read_unit(path), held_out=True)
+        return self._artefacts(artefacts.REFINED_SOFT)
 
     @property
     def masks(self) -> Artefacts[PseudoMask]:
         """The masks of alpha_p; those of training images teach the next round, if they were not sharpened."""
-
-        def read(path: Path, name: str) -> PseudoMask:
-            return PseudoMask(name, read_labels(path), self.confidence[name])
-
-        return self._artefacts(f"{REFINE}/masks", ".png", read, held_out=True)
+        return self._artefacts(artefacts.REFINED_MASKS)
 
     @property
     def sharpened(self) -> Artefacts[Seeds]:
         """The masks of alpha_p of the training images after the dense CRF; they teach the next round."""
-        return self._artefacts(f"{REFINE}/sharpened", ".png", lambda path, name: Seeds(name, read_labels(path)))
+        return self._artefacts(artefacts.SHARPENED)
 
     @property
     def taught(self) -> Artefacts[Seeds] | Artefacts[PseudoMask]:
@@ -153,8 +143,7 @@ class Round:
     @property
     def is_sharpened(self) -> bool:
         """Whether there are `sharpened` masks."""
-        state = state_of(self.path / REFINE)
-        return bool(state.get("finished") and state["summary"].get("sharpened", False))
+        return SHARPEN in self.summaries()
 
     def check_whole(self, *, masks_only: bool = False) -> None:
         """Require that nothing of a finished stage has been deleted.
@@ -168,67 +157,19 @@ class Round:
         made: dict[str, list[Artefacts[Any]]] = {
             ESTIMATE: [self.unary],
             MINE: [self.mined],
-            REFINE: [self.masks, self.confidence, *([self.sharpened] if self.is_sharpened else [])],
+            REFINE: [self.masks],
+            SHARPEN: [self.sharpened],
         }
         if not masks_only:
             made[ESTIMATE].append(self.soft)
             made[REFINE].append(self.refined_soft)
-            if (self.path / MINE / "scores").is_dir():
+            if self.region_scores.folder.is_dir():
                 made[MINE].append(self.region_scores)
         for stage in self.summaries():
-            files = [found.path_of(name) for found in made.get(stage, []) for name in found]
+            for found in made.get(stage, []):
+                found.check()
             if stage in {UNARY, PAIRWISE} and not masks_only:
-                files.append(self.path / stage / "weights.safetensors")
-            if missing := [file for file in files if not file.is_file()]:
-                raise ValueError(
-                    f"{missing[0]}: expected a file of a finished stage, found nothing ({len(missing)} missing). "
-                    f"Delete {self.path / stage} and run again: the stage will be made anew."
-                )
+                check_weights(self.path / stage)
 
-    def _artefacts(
-        self, place: str, suffix: str, read: Callable[[Path, str], Record], *, held_out: bool = False
-    ) -> Artefacts[Record]:
-        def names() -> tuple[str, ...]:
-            return self.run.names() + (self.run.names("val") if held_out else ())
-
-        def path_of(name: str) -> Path:
-            return self.path / place / f"{name}{suffix}"
-
-        return Artefacts(names, lambda name: read(path_of(name), name), path_of)
-
-
-def _mean_of(rounds: Sequence[Artefacts[SoftMask]]) -> Artefacts[SoftMask]:
-    """The mean of each image's soft masks; nothing of it is kept on disk."""
-
-    def read(name: str) -> SoftMask:
-        softs = [found[name] for found in rounds]
-        return replace(softs[-1], probabilities=torch.stack([soft.probabilities for soft in softs]).mean(dim=0))
-
-    return Artefacts(lambda: tuple(rounds[-1]), read, rounds[-1].path_of)
-
-
-def finished_rounds(run: RunFolder) -> int:
-    """How many rounds of a run are finished, counted from the first."""
-    count = 0
-    while Round(run, count + 1).finished:
-        count += 1
-    return count
-
-
-SUPERPIXELS = "em/superpixels"
-
-
-def regions_of(run: RunFolder, name: str) -> Regions:
-    """The superpixels of a training image.
-
-    Args:
-        run: with finished superpixels.
-        name: of the image.
-
-    Raises:
-        ValueError: if they are not there.
-    """
-    path = run.path / SUPERPIXELS / "regions" / f"{name}.npz"
-    if not path.is_file():
-        raise ValueError(f"{path}: expected superpixels, found nothing. Delete {run.path / SUPERPIXELS} and run again.")
-    return read_regions(path)
+    def _artefacts(self, kind: Kind[Record]) -> Artefacts[Record]:
+        return Artefacts(kind, self.path, self.run)

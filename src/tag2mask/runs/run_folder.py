@@ -1,6 +1,4 @@
-"""RunFolder: the only code that reads or writes artefacts (npz, png, json, safetensors; never pickles).
-
-Every file is written whole or not at all: first under a temporary name, then renamed.
+"""RunFolder: everything that a run made, and the only way to it.
 
 A run folder holds one folder per stage, and in each a ``stage.json`` with the stage's settings, key, whether
 it is finished, and its summary. The key is a digest of the settings, the seed, the precision, the data and the
@@ -13,70 +11,60 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tag2mask.runs.artefacts import read_cams, read_scores
-from tag2mask.disk import read_json, read_labels, read_unit, remove_leftovers, write_json
+from tag2mask.disk import remove_leftovers, write_json
+from tag2mask.runs import artefacts
+from tag2mask.runs.artefacts import Artefacts
+from tag2mask.runs.manifest import MANIFEST, NAMES, read_manifest, read_names, write_manifest
+from tag2mask.runs.places import OLD_ROUNDS, ROUND_STAGES, ROUNDS, STAGES, SUPERPIXELS, WALK
+from tag2mask.runs.replaced import set_aside
+from tag2mask.runs.round import Round
 from tag2mask.runs.settings import keyed
-from tag2mask.runs.stage_folder import StageFolder, clear_stage, load_weights_file, state_of
-from tag2mask.records import Cams, PseudoMask, Seeds, SeedScores
+from tag2mask.runs.stage_folder import (
+    STATE,
+    WEIGHTS,
+    StageFolder,
+    Upstream,
+    load_weights_file,
+    seconds_of,
+    state_of,
+    summary_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
+    from tag2mask.records import Cams, PseudoMask, Regions, Seeds, SeedScores
+    from tag2mask.runs.manifest import ImageNames, Manifest
+    from tag2mask.runs.stage_summary import Curves, StageSummary
+
 logger = logging.getLogger(__name__)
 
-STAGES = ("01_classify", "02_localize", "03_seed", "04_affinity", "05_walk", "06_segment")
-"""The folders of a run, in pipeline order."""
-
-ROUND_STAGES = ("1_unary", "2_estimate", "3_mine", "4_pairwise", "5_refine")
-"""The folders of an EM round, in their order."""
-
-_FACTS_OF_A_KEY = ("seed", "precision")
-
-Record = TypeVar("Record")
+Value = TypeVar("Value")
 
 
-class Artefacts(Mapping[str, Record], Generic[Record]):
-    """The results of a stage, one per image, read from disk when asked for.
+
+@dataclass(frozen=True, eq=False)
+class FinalMasks:
+    """The masks that are a run's result.
 
     Args:
-        names: gives the image names; asked only by those who go through all of them.
-        read: name -> record.
-        path_of: name -> the file that has to be there.
+        maker: what made them, for people.
+        masks: name -> mask, of every training image.
     """
 
-    def __init__(
-        self, names: Callable[[], Sequence[str]], read: Callable[[str], Record], path_of: Callable[[str], Path]
-    ) -> None:
-        self._names, self._read, self.path_of = names, read, path_of
+    maker: str
+    masks: Artefacts[PseudoMask] | Artefacts[Seeds]
 
-    def __getitem__(self, name: str) -> Record:
-        path = self.path_of(name)
-        if not path.is_file():
-            raise KeyError(f"{path}: not there. Expected the result of a finished stage for image {name!r}.")
-        return self._read(name)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.path_of(name).is_file()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names())
-
-    def __len__(self) -> int:
-        return len(self._names())
-
-
-def _record_file(path: Path) -> Path:
-    """A run's ``run.json``, which has to be there."""
-    file = path / "run.json"
-    if not file.is_file():
-        raise ValueError(f"{path}: expected a run folder, found no run.json in it. Start with `tag2mask run`.")
-    return file
+    @property
+    def folder(self) -> Path:
+        """Where the masks lie as indexed PNGs."""
+        return self.masks.folder
 
 
 class RunFolder:
@@ -89,6 +77,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
+        self._read: dict[str, tuple[tuple[object, ...], Any]] = {}
 
     @classmethod
     def existing(cls, path: str | Path) -> RunFolder:
@@ -100,24 +89,56 @@ class RunFolder:
         Raises:
             ValueError: if it holds no run.
         """
-        _record_file(Path(path))
+        read_manifest(Path(path))
+        if (Path(path) / OLD_ROUNDS).is_dir():
+            logger.warning(
+                "%s: its EM rounds in %s/ are of version 0.1.0 and are left alone. `tag2mask ial %s` makes new ones.",
+                path,
+                OLD_ROUNDS,
+                path,
+            )
         return cls(path)
 
-    def record(self) -> dict[str, Any]:
-        """What ``run.json`` holds: class names, image names, settings, seed, versions, digest of the inputs.
+    def has_manifest(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / MANIFEST).is_file()
+
+    def manifest(self) -> Manifest:
+        """What this run is: classes, settings, seed, versions, digest of the inputs ...
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if there is no ``run.json``, or it is damaged or newer than this package.
         """
-        record: dict[str, Any] = read_json(_record_file(self.path))
-        return record
+        return self._remembered(MANIFEST, read_manifest)
 
-    def write_record(self, **facts: Any) -> None:
-        """Replace or add facts in ``run.json``."""
-        file = self.path / "run.json"
-        write_json(file, {**(read_json(file) if file.is_file() else {}), **facts})
+    def write_manifest(self, manifest: Manifest, names: ImageNames | None = None) -> None:
+        """Write ``run.json`` anew, and the names of the images if they are given.
 
-    def open_stage(self, name: str, settings: Any, after: Sequence[str] = ()) -> StageFolder:
+        Args:
+            manifest: what this run is.
+            names: of its images; None: they stay as they are.
+        """
+        write_manifest(self.path, manifest, names)
+
+    def names(self, split: str = "train") -> tuple[str, ...]:
+        """The image names of a split, ``train`` or ``val``, less the skipped ones."""
+        names = self._remembered(NAMES, read_names)
+        return names.train if split == "train" else names.val
+
+    def class_names(self) -> tuple[str, ...]:
+        """C names; the position is the class id."""
+        return self.manifest().class_names
+
+    def _remembered(self, file: str, read: Callable[[Path], Value]) -> Value:
+        """What a file holds, read once as long as it and the manifest stay the same."""
+        stamp = tuple(_stamp(self.path / name) for name in (MANIFEST, file))
+        known = self._read.get(file)
+        if known is None or known[0] != stamp:
+            known = self._read[file] = stamp, read(self.path)
+        value: Value = known[1]
+        return value
+
+    def open_stage(self, name: str, settings: Any, after: Sequence[str | Upstream] = ()) -> StageFolder:
         """Enter a stage: finished (nothing to do), to be gone on with, or cleared because something changed.
 
         Args:
@@ -125,21 +146,19 @@ class RunFolder:
             settings: its settings dataclass, or a tuple of those it depends on.
             after: the stages whose results it reads.
         """
-        path = self.path / name
-        record = self.record()
-        before = {stage: state_of(self.path / stage).get("key", "") for stage in after}
-        head: dict[str, Any] = {"settings": keyed(settings), "after": before, "digest": record["digest"]}
+        path, manifest = self.path / name, self.manifest()
+        sources = [stage if isinstance(stage, Upstream) else Upstream(stage, self.path) for stage in after]
+        before = {source.name: source.key for source in sources}
+        head: dict[str, Any] = {"settings": keyed(settings), "after": before, "digest": manifest.digest}
         # The device is not among them: a run may go on elsewhere. bfloat16 gives other numbers than float32.
-        head.update({fact: record[fact] for fact in _FACTS_OF_A_KEY if fact in record})
+        head |= {"seed": manifest.seed, "precision": manifest.precision}
         text = json.dumps(head, sort_keys=True).encode()
         head["key"] = hashlib.blake2b(text, digest_size=16).hexdigest()
         old = state_of(path)
-        if old and old.get("key") != head["key"]:
-            logger.warning("%s: %s; running it again", name, _what_changed(old, head))
+        if old.get("key") != head["key"]:
+            self._replace(name, f"{_what_changed(old, head)}; running it again" if old else "its state is gone")
+            write_json(path / STATE, {**head, "finished": False})
             old = {}
-        if not old:
-            clear_stage(path)
-            write_json(path / "stage.json", {**head, "finished": False})
         elif old["finished"]:
             logger.info("%s: finished before, nothing to do", name)
         else:
@@ -147,29 +166,62 @@ class RunFolder:
         remove_leftovers(path)
         return StageFolder(path, name, head["key"], bool(old.get("finished")), head)
 
-    def stage_summaries(self) -> dict[str, dict[str, Any]]:
-        """Of every finished stage, what it told at its end: seconds, items, line, evidence."""
-        rounds = sorted((self.path / "em").glob("round_*"), key=lambda path: int(path.name.partition("_")[2]))
-        of_rounds = [f"em/{path.name}/{stage}" for path in rounds for stage in ROUND_STAGES]
-        states = {name: state_of(self.path / name) for name in (*STAGES, "em/superpixels", *of_rounds)}
-        return {name: state["summary"] for name, state in states.items() if state.get("finished")}
+    def _replace(self, name: str, why: str) -> None:
+        """Set aside what a stage made, and say what that cost."""
+        known, seconds = bool(state_of(self.path / name)), seconds_of(self.path / name)
+        place = set_aside(self.path / name)
+        if place is not None:
+            cost = f"{duration(seconds)} of work" if seconds else "What it made"
+            why += f". {cost} set aside in {place.name}; delete it when you do not need it"
+        if known or place is not None:
+            logger.warning("%s: %s", name, why)
 
-    def curves(self) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    def drop_stage(self, name: str) -> None:
+        """Put away what a stage made that settings now do without.
+
+        Args:
+            name: of the stage.
+        """
+        self._replace(name, "the settings do without it")
+
+    def stage_summaries(self) -> dict[str, StageSummary]:
+        """Of every finished stage, what it told at its end.
+
+        Raises:
+            ValueError: if a stage's state is damaged.
+        """
+        of_rounds = [f"{ROUNDS}/{number}/{stage}" for number in self._rounds_begun() for stage in ROUND_STAGES]
+        names = (*STAGES, SUPERPIXELS, *of_rounds)
+        found = {name: summary_of(self.path / name) for name in names}
+        return {name: summary for name, summary in found.items() if summary is not None}
+
+    def last_round(self) -> Round | None:
+        """The last finished EM round, counted from the first; None without any."""
+        count = 0
+        while Round(self, count + 1).finished:
+            count += 1
+        return Round(self, count) if count else None
+
+    def final_masks(self) -> FinalMasks | None:
+        """Which masks of the training images are this run's result; None if none are finished.
+
+        Those of the last EM round if there are rounds, else those of the random walk. Whoever shows, scores or hands
+        over a run's masks asks here.
+        """
+        if (last := self.last_round()) is not None:
+            return FinalMasks(f"round {last.number}", last.taught)
+        if WALK in self.stage_summaries():
+            return FinalMasks("random walk", self.masks)
+        return None
+
+    def _rounds_begun(self) -> list[int]:
+        """The numbers of the EM rounds that have a folder."""
+        folder = self.path / ROUNDS
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+
+    def curves(self) -> dict[str, Curves]:
         """Of every stage that trained: scalar name -> (epoch, value) pairs."""
-        return {
-            name: {key: [(int(x), float(y)) for x, y in points] for key, points in summary["curves"].items()}
-            for name, summary in self.stage_summaries().items()
-            if "curves" in summary
-        }
-
-    def names(self, split: str = "train") -> tuple[str, ...]:
-        """The image names of a split, ``train`` or ``val``, less the skipped ones."""
-        record = self.record()
-        return tuple(record["names" if split == "train" else "val_names"])
-
-    def class_names(self) -> tuple[str, ...]:
-        """C names; the position is the class id."""
-        return tuple(self.record()["class_names"])
+        return {name: summary.curves for name, summary in self.stage_summaries().items() if summary.curves}
 
     def weights(self, stage: str) -> dict[str, Tensor]:
         """The trained weights of a stage.
@@ -177,102 +229,83 @@ class RunFolder:
         Raises:
             ValueError: if the file is missing or damaged.
         """
-        return load_weights_file(self.path / stage / "weights.safetensors")
+        return load_weights_file(self.path / stage / WEIGHTS)
 
-    def chosen(self, stage: str) -> dict[str, Any]:
+    def chosen(self, stage: str) -> Mapping[str, float | int | str]:
         """The values that a finished stage used for its settings of "auto"."""
-        return dict(self.stage_summaries().get(stage, {}).get("chosen", {}))
+        summary = summary_of(self.path / stage)
+        return summary.chosen if summary else {}
 
     @property
     def cams(self) -> Artefacts[Cams]:
         """Class activation maps of the training images."""
-        folder = self.path / "02_localize" / "maps"
-        return self._artefacts(folder, ".npz", read_cams)
+        return Artefacts(artefacts.CAMS, self.path, self)
 
     @property
     def seeds(self) -> Artefacts[Seeds]:
         """Sure pixels of the training images."""
-        folder = self.path / "03_seed" / "seeds"
-        return self._artefacts(folder, ".png", lambda path, name: Seeds(name, read_labels(path)))
+        return Artefacts(artefacts.SEEDS, self.path, self)
 
     @property
     def seed_scores(self) -> Artefacts[SeedScores]:
         """CRF-refined maps at both alphas."""
-        return self._artefacts(self.path / "03_seed" / "scores", ".npz", read_scores)
+        return Artefacts(artefacts.SEED_SCORES, self.path, self)
 
     @property
     def cam_crf(self) -> Artefacts[Tensor]:
         """CAM + CRF at the low alpha, (H, W) int64 labels."""
-        return self._artefacts(self.path / "03_seed" / "crf", ".png", lambda path, _: read_labels(path))
+        return Artefacts(artefacts.CAM_CRF, self.path, self)
 
     @property
     def walks(self) -> Artefacts[Tensor]:
         """The random walk's labels in front of the CRF, (H, W) int64."""
-        return self._artefacts(self.path / "05_walk" / "walk", ".png", lambda path, _: read_labels(path))
+        return Artefacts(artefacts.WALKS, self.path, self)
 
     @property
     def boundaries(self) -> Artefacts[Tensor]:
         """Learned boundaries, (h, w) float32 in [0, 1]."""
-        return self._artefacts(self.path / "05_walk" / "boundaries", ".png", lambda path, _: read_unit(path))
+        return Artefacts(artefacts.BOUNDARIES, self.path, self)
 
     @property
     def masks(self) -> Artefacts[PseudoMask]:
         """The pseudo masks: random walk, then CRF."""
-        return self._masks(self.path / "05_walk", self.names)
+        return Artefacts(artefacts.MASKS, self.path, self)
 
     @property
     def predictions(self) -> Artefacts[PseudoMask]:
         """What the segmenter says, without looking at tags, of the training and the held-out images."""
-        return self._masks(self.path / "06_segment", lambda: self.names() + self.names("val"))
+        return Artefacts(artefacts.PREDICTIONS, self.path, self)
 
-    def _artefacts(
-        self,
-        folder: Path,
-        suffix: str,
-        read: Callable[[Path, str], Record],
-        names: Callable[[], Sequence[str]] | None = None,
-    ) -> Artefacts[Record]:
-        def path_of(name: str) -> Path:
-            return folder / f"{name}{suffix}"
+    @property
+    def superpixels(self) -> Artefacts[Regions]:
+        """The superpixels of the training images, which all EM rounds share."""
+        return Artefacts(artefacts.REGIONS, self.path, self)
 
-        return Artefacts(names or self.names, lambda name: read(path_of(name), name), path_of)
 
-    def _masks(self, stage: Path, names: Callable[[], Sequence[str]]) -> Artefacts[PseudoMask]:
-        def read(path: Path, name: str) -> PseudoMask:
-            return PseudoMask(name, read_labels(path), read_unit(stage / "confidence" / f"{name}.png"))
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """Another one, once the file is another one."""
+    if not file.is_file():
+        return None
+    found = file.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
-        return self._artefacts(stage / "masks", ".png", read, names)
 
-    def load_cams(self, name: str) -> Cams | None:
-        """Maps of an image; None if the stage did not run for it."""
-        return self.cams.get(name)
+def duration(seconds: float) -> str:
+    """Seconds in words.
 
-    def load_seeds(self, name: str) -> Seeds | None:
-        """Seeds of an image; None if the stage did not run for it."""
-        return self.seeds.get(name)
-
-    def load_boundaries(self, name: str) -> Tensor | None:
-        """Learned boundaries of an image; None if the stage did not run for it."""
-        return self.boundaries.get(name)
-
-    def load_walk(self, name: str) -> Tensor | None:
-        """The walk's labels of an image; None if the stage did not run for it."""
-        return self.walks.get(name)
-
-    def load_mask(self, name: str) -> PseudoMask | None:
-        """The pseudo mask of an image; None if the stage did not run for it."""
-        return self.masks.get(name)
-
-    def load_prediction(self, name: str) -> PseudoMask | None:
-        """The segmenter's mask of an image; None if the stage did not run for it."""
-        return self.predictions.get(name)
+    Example:
+        >>> duration(252.0), duration(3.14)
+        ('4 min 12 s', '3.1 s')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
 
 
 def _what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Words for why a stage's key differs."""
     if old.get("digest") != new["digest"]:
         return "the images or tags changed"
-    for fact in _FACTS_OF_A_KEY:
+    for fact in ("seed", "precision"):
         if old.get(fact) != new.get(fact):
             return f"the {fact} changed from {old.get(fact, 'unknown')} to {new.get(fact, 'unknown')}"
     before, now = old.get("settings", {}), new["settings"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tag2mask.disk import file_digest
+from tag2mask.runs.typed import typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,11 +60,36 @@ def keyed(settings: Any) -> Any:
     return values
 
 
-def settings_from(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """The settings that `plain` gave the values of: lists become tuples again.
+_RENAMED = {"pretrained": ("start_from", {True: "imagenet", False: "scratch"})}
+"""Fields of version 0.1.0 -> what they are called now, and their values."""
+
+
+def settings_from(
+    kind: type[Settings], values: Mapping[str, Any], where: str, *, complete: bool = True
+) -> Settings:
+    """The settings that `plain` or `keyed` gave the values of, also of version 0.1.0.
 
     Args:
         kind: their class, a dataclass.
-        values: of its fields; those that are missing have their defaults.
+        values: of its fields.
+        where: they are from, for the message.
+        complete: a missing field is an error, other than a file of weights; otherwise it has its default.
+
+    Raises:
+        ValueError: if a field is unknown or missing, or a value of another type or out of range.
     """
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    known = kind.__dataclass_fields__
+    now = {}
+    for name, value in values.items():
+        new, meanings = _RENAMED.get(name, (name, {}))
+        if name not in known and new in known:
+            now[new] = meanings.get(value, value) if isinstance(value, bool) else value
+        else:
+            now[name] = value
+    spare = {field.name for field in dataclasses.fields(kind) if field.metadata.get(_IS_FILE)}
+    if complete and (missing := [name for name in known if name not in now and name not in spare]):
+        raise ValueError(
+            f"{where}: {missing[0]}: expected a value, found none. It was made by another version of tag2mask: make "
+            "the run anew in another folder."
+        )
+    return typed(kind, now, where)

@@ -4,23 +4,46 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
+from pydantic_core import to_jsonable_python
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from tag2mask.runs.artefacts import write_weights
 from tag2mask.disk import read_json, write_json
+from tag2mask.runs.encodings import write_weights
+from tag2mask.runs.stage_summary import StageSummary, TrainingState
+from tag2mask.runs.typed import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
+    from typing import Unpack
 
     from torch import Tensor
 
+    from tag2mask.records import Evidence
+    from tag2mask.runs.stage_summary import Curves
+
 logger = logging.getLogger(__name__)
+
+STATE, WEIGHTS, CHECKPOINT = "stage.json", "weights.safetensors", "checkpoint.safetensors"
+"""The files of a stage beside its artefacts."""
+
+Value = TypeVar("Value")
+
+
+class Told(TypedDict, total=False):
+    """What a stage may tell at its end, see `StageSummary`."""
+
+    curves: Curves
+    evidence: Evidence | None
+    chosen: Mapping[str, float | int | str]
+    energy: Mapping[str, float]
+    odds: Mapping[str, int]
+    sharpened: bool
 
 
 class StageFolder:
@@ -39,51 +62,61 @@ class StageFolder:
         self._started = time.monotonic()
         self._seconds_before = 0.0
 
-    def file(self, name: str, suffix: str) -> Path:
-        """Where the file of an image lies; image names may hold slashes."""
-        return self.path / f"{name}{suffix}"
+    def summary(self) -> StageSummary:
+        """What `finish` was told, and the seconds.
 
-    def missing(self, names: Sequence[str], suffix: str) -> list[str]:
-        """The images whose file is not there yet."""
-        return [name for name in names if not self.file(name, suffix).is_file()]
+        Raises:
+            ValueError: if the stage is not finished, or its state is damaged.
+        """
+        return typed(StageSummary, state_of(self.path).get("summary"), str(self.path / STATE))
 
-    def summary(self) -> dict[str, Any]:
-        """What `finish` was told, and the seconds."""
-        return dict(state_of(self.path).get("summary", {}))
+    def note(self, key: str, value: object) -> None:
+        """Keep something of an unfinished stage (numbers of images, choices made) for a later start.
 
-    def note(self, **facts: Any) -> None:
-        """Keep facts of an unfinished stage (seconds spent so far, choices made) for a later start."""
+        Args:
+            key: what it is.
+            value: a dataclass, or JSON values.
+        """
         state = state_of(self.path)
-        state.setdefault("notes", {}).update(facts)
-        write_json(self.path / "stage.json", state)
+        state.setdefault("notes", {})[key] = to_jsonable_python(value)
+        write_json(self.path / STATE, state)
 
-    def notes(self) -> dict[str, Any]:
-        """What `note` kept."""
-        return dict(state_of(self.path).get("notes", {}))
+    def noted(self, key: str, kind: type[Value]) -> Value | None:
+        """What `note` kept; None if nothing.
 
-    def finish(self, line: str, items: int, **facts: Any) -> None:
+        Args:
+            key: what it is.
+            kind: its type, a dataclass or a type of JSON values.
+
+        Raises:
+            ValueError: if it is of another type.
+        """
+        notes = state_of(self.path).get("notes", {})
+        return typed(kind, notes[key], f"{self.path / STATE}: {key}") if key in notes else None
+
+    def finish(self, line: str, items: int, **told: Unpack[Told]) -> None:
         """Mark the stage as done.
 
         Args:
             line: the result in one line.
             items: how many images it went through.
-            facts: more for the report: ``curves``, ``evidence``, ``chosen`` ...
+            told: more for the report, see `StageSummary`.
         """
         seconds = self._seconds()
-        summary = {"line": line, "items": items, "seconds": round(seconds, 2), **facts}
-        write_json(self.path / "stage.json", {**self._head, "finished": True, "summary": summary})
-        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+        summary = to_jsonable_python(StageSummary(line, items, round(seconds, 2), **told))
+        # What was not told is left out: a file is read by people, too.
+        summary = {key: value for key, value in summary.items() if value or key in {"line", "items", "seconds"}}
+        write_json(self.path / STATE, {**self._head, "finished": True, "summary": summary})
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
         self.finished = True
         logger.info("%s: %s (%.1f s)", self.name, line, seconds)
 
-    def finish_training(
-        self, what: str, curves: Mapping[str, Any], *, epochs: int, images: int, more: str = ""
-    ) -> None:
+    def finish_training(self, what: str, curves: Curves, *, epochs: int, images: int, more: str = "") -> None:
         """Mark a stage that trained a network as done.
 
         Args:
             what: the network in a few words.
-            curves: scalar name -> (epoch, value) pairs, the ``loss`` among them.
+            curves: of the training, the ``loss`` among them.
             epochs: how many.
             images: how many an epoch goes through.
             more: what the line shall end with.
@@ -97,32 +130,64 @@ class StageFolder:
         Raises:
             ValueError: if the file is missing or damaged.
         """
-        return load_weights_file(self.path / "weights.safetensors")
+        return load_weights_file(self.path / WEIGHTS)
 
     def save_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Keep trained weights."""
-        write_weights(self.path / "weights.safetensors", tensors)
+        write_weights(self.path / WEIGHTS, tensors)
 
-    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], TrainingState] | None:
         """The state of a training that was stopped, if there is any."""
-        path = self.path / "checkpoint.safetensors"
+        path = self.path / CHECKPOINT
         if not path.is_file():
             return None
         with safe_open(str(path), framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
+            content = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-        self._seconds_before = float(state.pop("seconds", 0.0))
-        logger.info("%s: going on after epoch %s", self.name, state["epoch"])
+        self._seconds_before = float(content.pop("seconds", 0.0))
+        state = typed(TrainingState, content, str(path))
+        logger.info("%s: going on after epoch %s", self.name, state.epoch)
         return tensors, state
 
-    def save_checkpoint(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    def save_checkpoint(self, tensors: Mapping[str, Tensor], state: TrainingState) -> None:
         """Keep the state of a training and the seconds spent."""
-        whole = json.dumps({**state, "seconds": self._seconds()})
-        write_weights(self.path / "checkpoint.safetensors", tensors, {"state": whole})
+        whole = json.dumps({**to_jsonable_python(state), "seconds": self._seconds()})
+        write_weights(self.path / CHECKPOINT, tensors, {"state": whole})
 
     def _seconds(self) -> float:
         """Time spent on this stage, by a training that was stopped too."""
         return time.monotonic() - self._started + self._seconds_before
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A stage of another run that a stage depends on. Where that run lies is no part of the key: runs may move.
+
+    Args:
+        name: of the stage.
+        run: the folder of the run.
+    """
+
+    name: str
+    run: Path
+
+    @property
+    def key(self) -> str:
+        """The key of the stage as it is now; empty if it was never begun."""
+        return str(state_of(self.run / self.name).get("key", ""))
+
+
+def check_weights(stage: Path) -> None:
+    """Require that a finished stage's weights are there.
+
+    Raises:
+        ValueError: if not; it says what to do.
+    """
+    if not (stage / WEIGHTS).is_file():
+        raise ValueError(
+            f"{stage / WEIGHTS}: expected a file of a finished stage, found nothing (1 missing). Delete {stage} and "
+            "run again: the stage will be made anew."
+        )
 
 
 def load_weights_file(path: Path) -> dict[str, Tensor]:
@@ -137,15 +202,30 @@ def load_weights_file(path: Path) -> dict[str, Tensor]:
 
 
 def state_of(path: Path) -> dict[str, Any]:
-    file = path / "stage.json"
+    """What a stage's folder says of itself; empty if there is none."""
+    file = path / STATE
     if not file.is_file():
         return {}
     state: dict[str, Any] = read_json(file)
     return state
 
 
-def clear_stage(path: Path) -> None:
-    """Delete a stage's folder, its state first: a killed clearing must not look like a finished stage."""
-    (path / "stage.json").unlink(missing_ok=True)
-    if path.is_dir():
-        shutil.rmtree(path)
+def summary_of(path: Path) -> StageSummary | None:
+    """What a finished stage told at its end; None if it is not finished.
+
+    Raises:
+        ValueError: if its state is damaged.
+    """
+    state = state_of(path)
+    return typed(StageSummary, state.get("summary"), str(path / STATE)) if state.get("finished") else None
+
+
+def seconds_of(path: Path) -> float:
+    """The time that a stage took, as far as its folder says: finished, or until its last checkpoint."""
+    if summary := state_of(path).get("summary"):
+        return float(summary.get("seconds", 0.0))
+    checkpoint = path / CHECKPOINT
+    if not checkpoint.is_file():
+        return 0.0
+    with safe_open(str(checkpoint), framework="pt") as file:
+        return float(json.loads(file.metadata()["state"]).get("seconds", 0.0))

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from tag2mask.progress import track
 from tag2mask.records import IGNORE, PseudoMask
-from tag2mask.runs.round import REFINE, Round, finished_rounds
+from tag2mask.runs.places import REFINE
+from tag2mask.runs.round import Round
 from tag2mask.scores.confusion import Confusion, ThresholdSweep, decided_share
 from tag2mask.scores.round_table import RoundScore, RoundTable
 from tag2mask.scores.score_table import ScoreRow, ScoreTable
@@ -47,8 +48,8 @@ def score_run(run: RunFolder, data: TagDataset) -> ScoreTable:
     truth = _Truths(data)
     train, val = ([name for name in run.names(s) if name in known and truth.has(name)] for s in ("train", "val"))
     seeded, walked = run.chosen("03_seed"), run.chosen("05_walk")
-    crf_note = f"alpha {seeded['alpha_object']:g}" if seeded else ""
-    walk_note = "alpha {alphas}, beta {beta:g}, t {steps}".format(**walked) if walked else ""
+    crf_note = f"alpha {float(seeded['alpha_object']):g}" if seeded else ""
+    walk_note = f"alpha {walked['alphas']}, beta {float(walked['beta']):g}, t {walked['steps']}" if walked else ""
     rows = [
         _cam_row(run, train, truth),
         _mask_row("cam_crf", "CAM + CRF", train, run.cam_crf, truth, note=crf_note),
@@ -75,21 +76,22 @@ def score_rounds(run: RunFolder, data: TagDataset) -> RoundTable:
         ValueError: if a mask of a finished round has been deleted, or true masks do not fit the images.
     """
     truth = _Truths(data)
-    rounds = [Round(run, number) for number in range(1, finished_rounds(run) + 1)]
-    return RoundTable(tuple(_score_round(this, data, truth) for this in rounds))
+    last = run.last_round()
+    rounds = [Round(run, number) for number in range(1, last.number + 1)] if last else []
+    return RoundTable(tuple(_score_round(em_round, data, truth) for em_round in rounds))
 
 
-def _score_round(this: Round, data: TagDataset, truth: _Truths) -> RoundScore:
-    this.check_whole(masks_only=True)
+def _score_round(em_round: Round, data: TagDataset, truth: _Truths) -> RoundScore:
+    em_round.check_whole(masks_only=True)
     known = {*data.names, *data.val_names}
-    train = [name for name in this.run.names() if name in known]
-    val = [name for name in this.run.names("val") if name in known and truth.has(name)]
+    train = [name for name in em_round.run.names() if name in known]
+    val = [name for name in em_round.run.names("val") if name in known and truth.has(name)]
     classes = truth.classes
     totals = {key: Confusion.empty(classes) for key in ("unary", "refined", "taught", "mined", "val", "refined_val")}
-    taught = this.taught
+    taught = em_round.taught
     agreeing = covered = pixels = 0
-    for name in track(train, f"scoring round {this.number}"):
-        unary, refined, mined = this.unary[name], this.masks[name].labels, this.mined[name].labels
+    for name in track(train, f"scoring round {em_round.number}"):
+        unary, refined, mined = em_round.unary[name], em_round.masks[name].labels, em_round.mined[name].labels
         sure = mined != IGNORE
         covered += int(sure.sum())
         pixels += sure.numel()
@@ -100,13 +102,13 @@ def _score_round(this: Round, data: TagDataset, truth: _Truths) -> RoundScore:
             totals["refined"] += Confusion.of(true, refined, classes)
             totals["taught"] += Confusion.of(true, taught[name].labels, classes)
             totals["mined"] += Confusion.of(true, mined, classes, decided_only=True)
-    for name in track(val, f"scoring round {this.number}, held-out"):
-        totals["val"] += Confusion.of(truth[name], this.unary[name], classes)
-        totals["refined_val"] += Confusion.of(truth[name], this.masks[name].labels, classes)
-    summaries = this.summaries()
-    energy = summaries[REFINE]["energy"]
+    for name in track(val, f"scoring round {em_round.number}, held-out"):
+        totals["val"] += Confusion.of(truth[name], em_round.unary[name], classes)
+        totals["refined_val"] += Confusion.of(truth[name], em_round.masks[name].labels, classes)
+    summaries = em_round.summaries()
+    energy = summaries[REFINE].energy
     return RoundScore(
-        number=this.number,
+        number=em_round.number,
         unary_train=totals["unary"].mean_iou(),
         refined_train=totals["refined"].mean_iou(),
         taught_train=totals["taught"].mean_iou(),
@@ -119,7 +121,7 @@ def _score_round(this: Round, data: TagDataset, truth: _Truths) -> RoundScore:
         energy=float(energy["unary"]),
         energy_mined=float(energy["mined"]),
         energy_refined=float(energy["refined"]),
-        seconds=sum(float(summary["seconds"]) for summary in summaries.values()),
+        seconds=sum(summary.seconds for summary in summaries.values()),
     )
 
 
@@ -186,5 +188,6 @@ def _seed_row(run: RunFolder, names: Sequence[str], truth: _Truths) -> ScoreRow 
         total += Confusion.of(truth[name], run.seeds[name].labels, truth.classes, decided_only=True)
     covered = decided_share(run.seeds[name].labels for name in names)
     chosen = run.chosen("03_seed")
-    note = "alpha {alpha_object:g} / {alpha_background:g}".format(**chosen) if chosen else ""
+    strengths = [f"{float(chosen[key]):g}" for key in ("alpha_object", "alpha_background") if key in chosen]
+    note = f"alpha {' / '.join(strengths)}" if strengths else ""
     return ScoreRow("seeds", "seeds", total, note, coverage=covered)

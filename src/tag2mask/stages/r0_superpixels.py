@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from tag2mask.ops.superpixels import SuperpixelSettings, resize_regions, superpixels
 from tag2mask.parallel import map_images
 from tag2mask.records import Regions
-from tag2mask.runs.artefacts import read_regions, write_regions
-from tag2mask.runs.round import SUPERPIXELS
+from tag2mask.runs.places import SUPERPIXELS
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
@@ -27,17 +26,17 @@ def make_superpixels(data: TagDataset, run: RunFolder, settings: SuperpixelSetti
     if stage.finished:
         return
 
-    def work(path: str) -> int:
-        image = data[path.removeprefix("regions/")]
+    found = run.superpixels
+
+    def work(name: str) -> int:
+        image = data[name]
         regions = superpixels(image.pixels, settings)
-        regions = Regions(resize_regions(regions.ids, image.size), regions.count)
-        write_regions(stage.file(path, ".npz"), regions)
+        found.write(name, Regions(resize_regions(regions.ids, image.size), regions.count))
         return regions.count
 
-    names = [f"regions/{name}" for name in data.names]
-    missing = stage.missing(names, ".npz")
+    missing = found.missing(data.names)
     counts = map_images(work, missing, SUPERPIXELS)
     # Of images that were done before a stop.
-    counts += [read_regions(stage.file(path, ".npz")).count for path in set(names) - set(missing)]
+    counts += [found[name].count for name in set(data.names) - set(missing)]
     mean = sum(counts) / max(1, len(counts))
     stage.finish(f"{settings.algorithm}, {mean:.0f} superpixels an image", items=len(data.names))

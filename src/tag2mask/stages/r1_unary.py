@@ -19,10 +19,10 @@ from tag2mask.ops.seeds import labels_of_scores
 from tag2mask.ops.sizes import size_of
 from tag2mask.ops.windows import cut_window
 from tag2mask.records import SoftMask
-from tag2mask.runs.round import UNARY
+from tag2mask.runs.places import UNARY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor, nn
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tag2mask.nets.backbones import Backbone
     from tag2mask.nets.segmenter import Segmenter
     from tag2mask.runs.round import Round
-    from tag2mask.runs.run_folder import Artefacts
+    from tag2mask.runs.stage_folder import Upstream
     from tag2mask.runtime import Runtime
 
 
@@ -80,7 +80,7 @@ class SoftViews(Dataset["tuple[Tensor, Tensor]"]):
     def __init__(
         self,
         data: TagDataset,
-        masks: Artefacts[SoftMask],
+        masks: Mapping[str, SoftMask],
         settings: SegmentSettings,
         *,
         backbone: Backbone,
@@ -110,11 +110,11 @@ def collate_soft(items: list[tuple[Tensor, Tensor]]) -> SoftBatch:
 
 def learn_unary(
     data: TagDataset,
-    masks: LabelSource | Artefacts[SoftMask],
-    this: Round,
+    masks: LabelSource | Mapping[str, SoftMask],
+    em_round: Round,
     settings: SegmentSettings,
     *,
-    after: tuple[str, ...],
+    after: tuple[str | Upstream, ...],
     before: Segmenter | None,
     share: float = 1.0,
     runtime: Runtime,
@@ -124,7 +124,7 @@ def learn_unary(
     Args:
         data: images.
         masks: name -> labels, or soft masks.
-        this: the round; the weights go there.
+        em_round: the round; the weights go there.
         settings: how.
         after: the stages that the masks and the first weights come from.
         before: the unary network of the round before, to go on from; None: start as `settings` says.
@@ -132,16 +132,16 @@ def learn_unary(
             1/4 ... make the mean of all of them.
         runtime: where.
     """
-    title, classes = f"{this.folder}/{UNARY}", len(data.class_names)
+    title, classes = f"{em_round.folder}/{UNARY}", len(data.class_names)
     soft = isinstance(masks[data.names[0]], SoftMask)
     mixed = before is not None and share < 1
     more = (*([SoftTargets()] if soft else []), *([Mixing(share)] if mixed else []))
-    stage = this.run.open_stage(title, (settings, *more) if more else settings, after=after)
+    stage = em_round.run.open_stage(title, (settings, *more) if more else settings, after=after)
     if stage.finished:
         net = build_segmenter(settings, classes, None, runtime)
         net.load_state_dict(stage.load_weights())
         return net
-    net = build_segmenter(settings, classes, this.start if before is None else None, runtime)
+    net = build_segmenter(settings, classes, em_round.start if before is None else None, runtime)
     if before is not None:
         net.load_state_dict(before.state_dict())
     learn = _learn_soft if soft else learn_masks
@@ -162,7 +162,7 @@ def _mix(net: nn.Module, before: nn.Module, share: float) -> None:
                 value.lerp_(old[name].to(value.device), 1 - share)
 
 
-def _likeliest(data: TagDataset, masks: Artefacts[SoftMask]) -> Iterator[Tensor]:
+def _likeliest(data: TagDataset, masks: Mapping[str, SoftMask]) -> Iterator[Tensor]:
     """The likeliest labels of every training image, at the cells of its soft mask."""
     for name in data.names:
         soft = masks[name]
@@ -172,7 +172,7 @@ def _likeliest(data: TagDataset, masks: Artefacts[SoftMask]) -> Iterator[Tensor]
 def _learn_soft(
     net: Segmenter,
     data: TagDataset,
-    masks: Artefacts[SoftMask],
+    masks: Mapping[str, SoftMask],
     settings: SegmentSettings,
     *,
     runtime: Runtime,

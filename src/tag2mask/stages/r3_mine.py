@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.checks import check_choice, check_number
-from tag2mask.disk import write_labels
 from tag2mask.learning.batches import epoch_batches
 from tag2mask.learning.fit import Schedule, fit
 from tag2mask.learning.region_views import RegionBatch, RegionViews, collate_regions
@@ -22,11 +21,12 @@ from tag2mask.ops.refine import sharpened_labels, soft_labels
 from tag2mask.ops.sizes import limit_long_side
 from tag2mask.ops.superpixels import join_regions
 from tag2mask.parallel import Turns, map_images
-from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
-from tag2mask.runs.artefacts import write_region_scores
+from tag2mask.records import BACKGROUND, IGNORE, Seeds, channels_from_labels
 from tag2mask.runs.image_numbers import Tally
-from tag2mask.runs.round import ESTIMATE, MINE, SUPERPIXELS, Round, regions_of
+from tag2mask.runs.places import ESTIMATE, MINE, SUPERPIXELS
+from tag2mask.runs.round import Round
 from tag2mask.runs.settings import weights_file
+from tag2mask.runs.stage_summary import Curves
 from tag2mask.weights.starting import starting_backbone
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import Regions, TaggedImage
     from tag2mask.runs.run_folder import RunFolder
-    from tag2mask.runs.stage_folder import StageFolder
+    from tag2mask.runs.stage_folder import StageFolder, Upstream
     from tag2mask.runtime import Runtime
 
 
@@ -143,12 +143,14 @@ def region_loss(logits: Tensor, labels: Tensor, allowed: Tensor) -> dict[str, Te
     return terms
 
 
-def mine_regions(data: TagDataset, this: Round, settings: MineSettings, *, crf: CrfSettings, runtime: Runtime) -> None:
+def mine_regions(
+    data: TagDataset, em_round: Round, settings: MineSettings, *, crf: CrfSettings, runtime: Runtime
+) -> None:
     """Mark the confident pixels of every training image: ``mined/NAME.png``; or find it done.
 
     Args:
         data: images and tags.
-        this: the round, with the unary network's masks; its run has the superpixels.
+        em_round: the round, with the unary network's masks; its run has the superpixels.
         settings: how.
         crf: kernels of the dense CRF, if samples are sharpened.
         runtime: where.
@@ -156,41 +158,41 @@ def mine_regions(data: TagDataset, this: Round, settings: MineSettings, *, crf: 
     Raises:
         ValueError: if no superpixel of any image is a sample.
     """
-    title = f"{this.folder}/{MINE}"
-    after = [SUPERPIXELS, f"{this.folder}/{ESTIMATE}"]
+    title = f"{em_round.folder}/{MINE}"
+    after: list[str | Upstream] = [SUPERPIXELS, f"{em_round.folder}/{ESTIMATE}"]
     if settings.start_from == "classifier":
-        after.append(this.of_start("01_classify"))
-    stage = this.run.open_stage(title, (settings, crf) if settings.sharpen else settings, after=after)
+        after.append(em_round.of_start("01_classify"))
+    stage = em_round.run.open_stage(title, (settings, crf) if settings.sharpen else settings, after=after)
     if stage.finished:
         return
     if not settings.enabled:
         for name in data.names:
-            write_labels(stage.file(f"mined/{name}", ".png"), this.unary[name], len(data.class_names))
+            em_round.mined.write(name, Seeds(name, em_round.unary[name]))
         stage.finish("no mining: every pixel is taken", items=len(data.names))
         return
-    samples = _samples(data, this, settings, crf)
-    net = _train(data, this, samples, settings, stage=stage, runtime=runtime)
-    tally = _judge(data, this, samples, net, settings, stage=stage, runtime=runtime)
+    samples = _samples(data, em_round, settings, crf)
+    net = _train(data, em_round, samples, settings, stage=stage, runtime=runtime)
+    tally = _judge(data, em_round, samples, net, settings, stage=stage, runtime=runtime)
     counts = tally.sums(data.names)
     kept, dropped, unknown = (100 * counts[key] / sum(counts.values()) for key in ("kept", "dropped", "unknown"))
     stage.finish(
         f"{kept:.0f} % of the regions kept, {dropped:.0f} % dropped, {unknown:.0f} % unknown",
         items=len(data.names),
-        curves=stage.notes()["curves"],
+        curves=stage.noted("curves", Curves) or {},
     )
 
 
-def _samples(data: TagDataset, this: Round, settings: MineSettings, crf: CrfSettings) -> dict[str, Tensor]:
+def _samples(data: TagDataset, em_round: Round, settings: MineSettings, crf: CrfSettings) -> dict[str, Tensor]:
     """The sample labels of every image's regions."""
-    title = f"{this.folder}/{MINE}"
+    title, regions = f"{em_round.folder}/{MINE}", em_round.run.superpixels
+    softs = em_round.mean_soft if settings.averaged else em_round.soft
 
     def work(name: str) -> Tensor:
-        softs = this.mean_soft if settings.averaged else this.soft
         if settings.sharpen:
             labels = sharpened_labels(data[name], softs[name], settings.max_side, crf)
         else:
-            labels = soft_labels(softs[name]) if settings.averaged else this.unary[name]
-        return region_samples(labels, regions_of(this.run, name), 1 + len(data.class_names), settings.share)
+            labels = soft_labels(softs[name]) if settings.averaged else em_round.unary[name]
+        return region_samples(labels, regions[name], 1 + len(data.class_names), settings.share)
 
     samples = dict(zip(data.names, map_images(work, data.names, f"{title} samples"), strict=True))
     if all(bool((labels == IGNORE).all()) for labels in samples.values()):
@@ -203,7 +205,7 @@ def _samples(data: TagDataset, this: Round, settings: MineSettings, crf: CrfSett
 
 def _train(
     data: TagDataset,
-    this: Round,
+    em_round: Round,
     samples: Mapping[str, Tensor],
     settings: MineSettings,
     *,
@@ -211,13 +213,13 @@ def _train(
     runtime: Runtime,
 ) -> RegionNet:
     """The region classifier of the round, trained now or before the stage was stopped."""
-    title, classes = f"{this.folder}/{MINE}", len(data.class_names)
-    if "curves" in stage.notes():
+    title, classes = f"{em_round.folder}/{MINE}", len(data.class_names)
+    if stage.noted("curves", Curves) is not None:
         net = _build(settings, classes, None, runtime, title)
         net.load_state_dict(stage.load_weights())
         return net
-    net = _build(settings, classes, this.start, runtime, title)
-    views = RegionViews(data, samples, this, settings, backbone=net.backbone, runtime=runtime)
+    net = _build(settings, classes, em_round.start, runtime, title)
+    views = RegionViews(data, samples, em_round, settings, backbone=net.backbone, runtime=runtime)
     batches, steps = epoch_batches(views, collate_regions, settings, runtime, title)
 
     def loss(model: nn.Module, batch: RegionBatch) -> dict[str, Tensor]:
@@ -227,7 +229,7 @@ def _train(
 
     fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=stage)
     stage.save_weights(net.state_dict())
-    stage.note(curves=fitted.history)
+    stage.note("curves", fitted.history)
     return net
 
 
@@ -244,7 +246,7 @@ def _build(settings: MineSettings, classes: int, start: RunFolder | None, runtim
 
 def _judge(
     data: TagDataset,
-    this: Round,
+    em_round: Round,
     samples: Mapping[str, Tensor],
     net: RegionNet,
     settings: MineSettings,
@@ -256,29 +258,30 @@ def _judge(
     tally = Tally(stage)
     turns, looking = Turns(runtime.device, settings.max_side), fused_on(net, runtime)
 
+    superpixels, all_scores, all_mined = em_round.run.superpixels, em_round.region_scores, em_round.mined
+
     def work(name: str) -> None:
-        image, regions = data[name], regions_of(this.run, name)
+        image, regions = data[name], superpixels[name]
         with turns.take(), runtime.inference(looking):
             probabilities = region_probabilities(image, regions, looking, settings, runtime)
         if settings.averaged:
-            probabilities = _averaged(probabilities, this, name)
-            write_region_scores(stage.file(f"scores/{name}", ".npz"), probabilities)
+            probabilities = _averaged(probabilities, em_round, name)
+            all_scores.write(name, probabilities)
         mined = confident_regions(samples[name], probabilities, settings.threshold)
-        labels = region_labels_to_pixels(mined.labels, regions)
-        write_labels(stage.file(f"mined/{name}", ".png"), labels, len(data.class_names))
+        all_mined.write(name, Seeds(name, region_labels_to_pixels(mined.labels, regions)))
         groups = {"kept": mined.kept, "dropped": mined.dropped, "unknown": mined.unknown}
         tally.add(name, {group: int(chosen.sum()) for group, chosen in groups.items()})
 
-    map_images(work, tally.missing("mined", ".png", data.names, data.names), f"{this.folder}/{MINE} judge")
+    map_images(work, tally.missing(all_mined, data.names, data.names), f"{em_round.folder}/{MINE} judge")
     return tally
 
 
-def _averaged(probabilities: Tensor, this: Round, name: str) -> Tensor:
+def _averaged(probabilities: Tensor, em_round: Round, name: str) -> Tensor:
     """The mean of an image's scores over the rounds since the second; the first learned from seeds, which are fewer."""
-    if this.number <= 2:
+    if em_round.number <= 2:
         return probabilities
-    before = Round(this.run, this.number - 1, this.start).region_scores[name]
-    return (before + (probabilities - before) / (this.number - 1)).clamp(0, 1)
+    before = Round(em_round.run, em_round.number - 1, em_round.start).region_scores[name]
+    return (before + (probabilities - before) / (em_round.number - 1)).clamp(0, 1)
 
 
 def region_probabilities(

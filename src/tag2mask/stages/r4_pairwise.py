@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,8 +21,7 @@ from tag2mask.ops.sizes import size_of
 from tag2mask.ops.superpixels import join_regions, resize_regions
 from tag2mask.ops.windows import cut_window
 from tag2mask.records import IGNORE
-from tag2mask.runs.round import PAIRWISE, regions_of
-from tag2mask.runs.stage_folder import clear_stage
+from tag2mask.runs.places import PAIRWISE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from tag2mask.ops.windows import Window
     from tag2mask.records import TaggedImage
     from tag2mask.runs.round import Round
+    from tag2mask.runs.stage_folder import Upstream
     from tag2mask.runtime import Runtime
 
 
@@ -65,10 +64,10 @@ class PairwiseViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor, int]"]):
     """Random views of images with alpha_u, mined labels and superpixels, looked up by (epoch, index)."""
 
     def __init__(
-        self, data: TagDataset, this: Round, settings: PairwiseSettings, *, backbone: Backbone, runtime: Runtime
+        self, data: TagDataset, em_round: Round, settings: PairwiseSettings, *, backbone: Backbone, runtime: Runtime
     ) -> None:
-        self.data, self.this, self.settings = data, this, settings
-        self.regions = Kept(partial(regions_of, this.run))
+        self.data, self.em_round, self.settings = data, em_round, settings
+        self.regions = Kept(em_round.run.superpixels.__getitem__)
         self.mined = Kept(self._narrow_labels)
         self.backbone, self.runtime = backbone, runtime
 
@@ -80,7 +79,7 @@ class PairwiseViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor, int]"]):
         image = self.data[self.data.names[index]]
         regions = self.regions[image.name]
         window, pixels = random_view(
-            image, epoch, self.settings, self.backbone, self.runtime, self.this.folder, PAIRWISE
+            image, epoch, self.settings, self.backbone, self.runtime, self.em_round.folder, PAIRWISE
         )
         labels = self._cells(self.mined[image.name], window, image.size, fill=IGNORE)
         ids = self._cells(regions.ids, window, image.size, fill=-1)
@@ -88,11 +87,11 @@ class PairwiseViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor, int]"]):
 
     def _narrow_labels(self, name: str) -> Tensor:
         """(H, W) int16: the mined labels of an image."""
-        return self.this.mined[name].labels.short()
+        return self.em_round.mined[name].labels.short()
 
     def _probabilities(self, image: TaggedImage, window: Window) -> Tensor:
         """(1 + C, h, w): alpha_u averaged over what the cells of a window show of the image."""
-        alpha = self.this.soft[image.name].spread(len(self.data.class_names))
+        alpha = self.em_round.soft[image.name].spread(len(self.data.class_names))
         alpha = F.interpolate(alpha[None], size_of(image.pixels), mode="bilinear", align_corners=False)[0]
         cells = F.avg_pool2d(cut_window(alpha, window, fill=0, size=image.size)[None], self.settings.stride)[0]
         shown = cells.sum(dim=0)  # Outside of the image all channels are 0.
@@ -115,10 +114,10 @@ def collate_pairwise(items: list[tuple[Tensor, Tensor, Tensor, Tensor, int]]) ->
 
 def learn_pairwise(
     data: TagDataset,
-    this: Round,
+    em_round: Round,
     settings: PairwiseSettings,
     *,
-    after: tuple[str, ...],
+    after: tuple[str | Upstream, ...],
     before: PairwiseNetwork | None,
     runtime: Runtime,
 ) -> PairwiseNetwork | None:
@@ -126,7 +125,7 @@ def learn_pairwise(
 
     Args:
         data: images.
-        this: the round, with alpha_u and the mined labels; the weights go there.
+        em_round: the round, with alpha_u and the mined labels; the weights go there.
         settings: how.
         after: the stages that it depends on.
         before: the pairwise network of the round before, to go on from; None: start as `settings` says.
@@ -136,20 +135,20 @@ def learn_pairwise(
         The network; None if the settings do without it: one of other settings is deleted then.
     """
     if not settings.enabled:
-        clear_stage(this.path / PAIRWISE)
+        em_round.run.drop_stage(f"{em_round.folder}/{PAIRWISE}")
         return None
-    title, classes = f"{this.folder}/{PAIRWISE}", len(data.class_names)
-    stage = this.run.open_stage(title, settings, after=after)
+    title, classes = f"{em_round.folder}/{PAIRWISE}", len(data.class_names)
+    stage = em_round.run.open_stage(title, settings, after=after)
     if stage.finished:
         net = build_pairwise(settings, classes, None, runtime)
         net.load_state_dict(stage.load_weights())
         return net
-    net = build_pairwise(settings, classes, this.start if before is None else None, runtime)
+    net = build_pairwise(settings, classes, em_round.start if before is None else None, runtime)
     if before is not None:
         net.load_state_dict(before.state_dict())
-    views = PairwiseViews(data, this, settings, backbone=net.backbone, runtime=runtime)
+    views = PairwiseViews(data, em_round, settings, backbone=net.backbone, runtime=runtime)
     batches, steps = epoch_batches(views, collate_pairwise, settings, runtime, title)
-    weight = object_weight((this.mined[name].labels for name in data.names), settings.balance)
+    weight = object_weight((em_round.mined[name].labels for name in data.names), settings.balance)
 
     def loss(model: nn.Module, batch: PairwiseBatch) -> dict[str, Tensor]:
         assert isinstance(model, PairwiseNetwork)

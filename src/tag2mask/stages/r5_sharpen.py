@@ -6,47 +6,59 @@ networks call background is right for all images together, seldom for one: see `
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tag2mask.auto.choose import choose_image_odds, choose_odds
-from tag2mask.disk import write_labels
 from tag2mask.ops.refine import sharpened_labels
 from tag2mask.parallel import map_images
+from tag2mask.records import Seeds
 from tag2mask.runs.image_numbers import Tally
+from tag2mask.runs.places import CLASSIFY, REFINE, SHARPEN
 
 if TYPE_CHECKING:
     from tag2mask.auto.judge import MaskJudge
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.ops.crf import CrfSettings
-    from tag2mask.records import SoftMask
-    from tag2mask.runs.run_folder import Artefacts
-    from tag2mask.runs.stage_folder import StageFolder
+    from tag2mask.runs.round import Round
+    from tag2mask.runs.stage_folder import Upstream
+
+
+@dataclass(frozen=True)
+class SharpenSettings:
+    """What sharpened masks depend on besides the CRF and the judge.
+
+    Args:
+        max_side: the CRF works at no longer side than this; 0: at the image's size.
+        averaged: the mean of alpha_p over the rounds so far is sharpened, instead of that of this round alone.
+    """
+
+    max_side: int
+    averaged: bool
 
 
 def sharpen_masks(
-    data: TagDataset,
-    softs: Artefacts[SoftMask],
-    stage: StageFolder,
-    *,
-    max_side: int,
-    crf: CrfSettings,
-    judge: MaskJudge | None,
-) -> dict[str, int]:
-    """The sharpened labels of the probabilities of every training image; those that are made already stay.
+    data: TagDataset, em_round: Round, settings: SharpenSettings, *, crf: CrfSettings, judge: MaskJudge | None
+) -> None:
+    """The masks of alpha_p of every training image after the dense CRF, which teach the next round; or find it done.
 
     Args:
         data: images and tags.
-        softs: alpha_p, or its mean over the rounds.
-        stage: the unfinished stage; ``sharpened/`` goes there.
-        max_side: the CRF works at no longer side than this; 0: at the image's size.
-        crf: its kernels.
-        judge: chooses the odds of every image; None: they stay as they are.
-
-    Returns:
-        How many images got which odds.
+        em_round: the round, with alpha_p; the masks go there.
+        settings: at which size, and what of.
+        crf: kernels of the dense CRF.
+        judge: weighs background against objects in every image; None: as the networks do.
     """
-    tally, classes = Tally(stage, "odds"), len(data.class_names)
-    missing = tally.missing("sharpened", ".png", data.names, data.names)
+    title = f"{em_round.folder}/{SHARPEN}"
+    after: list[str | Upstream] = [f"{em_round.folder}/{REFINE}"]
+    if judge is not None:
+        after.append(em_round.of_start(CLASSIFY))
+    stage = em_round.run.open_stage(title, (settings, crf), after)
+    if stage.finished:
+        return
+    softs = em_round.mean_refined_soft if settings.averaged else em_round.refined_soft
+    tally, sharpened = Tally(stage, "odds"), em_round.sharpened
+    missing = tally.missing(sharpened, data.names, data.names)
     common = None
     if missing and judge is not None and any(bool(data.tags(name).any()) for name in data.names):
         # The same for what is missing after a stop: it follows from the probabilities alone.
@@ -58,9 +70,8 @@ def sharpen_masks(
         if judge is not None and common is not None and len(soft.class_ids) > 0:
             odds = choose_image_odds(image, soft, judge, common)
         tally.add(name, {"odds": odds})
-        write_labels(
-            stage.file(f"sharpened/{name}", ".png"), sharpened_labels(image, soft, max_side, crf, odds), classes
-        )
+        sharpened.write(name, Seeds(name, sharpened_labels(image, soft, settings.max_side, crf, odds)))
 
-    map_images(work, missing, f"{stage.name} sharpen")
-    return {f"{odds:g}": count for odds, count in tally.counts("odds", data.names).items()}
+    map_images(work, missing, title)
+    odds = {f"{value:g}": count for value, count in tally.counts("odds", data.names).items()}
+    stage.finish(f"sharpened masks of {len(data.names)} images", items=len(data.names), odds=odds)

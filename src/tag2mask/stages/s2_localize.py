@@ -14,19 +14,20 @@ from tag2mask.ops.cam import merge_views, normalise_maps, sharpen_diffuse, upper
 from tag2mask.ops.sizes import limit_long_side
 from tag2mask.parallel import Turns, map_images
 from tag2mask.records import Cams
-from tag2mask.runs.artefacts import write_cams
+from tag2mask.runs.places import LOCALIZE as STAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.nets.classifier import CamClassifier
     from tag2mask.records import TaggedImage
-    from tag2mask.runs.run_folder import Artefacts, RunFolder
+    from tag2mask.runs.artefacts import Artefacts
+    from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runs.stage_folder import StageFolder
     from tag2mask.runtime import Runtime
-
-STAGE = "02_localize"
 
 ABOVE = 1.001
 """Times the fence, a mean is above it: kept maps are rounded, so that a sharpened one may come out a little higher."""
@@ -97,39 +98,54 @@ def make_cams(
         The maps, read from disk when asked for.
     """
     stage = run.open_stage(STAGE, settings, after=("01_classify",))
+    cams = run.cams
     if stage.finished:
-        return run.cams
+        return cams
     turns, net = Turns(runtime.device, settings.max_side), fused_on(classifier, runtime)
 
-    def work(path: str) -> None:
-        image = data[path.removeprefix("maps/")]
+    def work(name: str) -> None:
+        image = data[name]
         with turns.take(), runtime.inference(net):
-            cams = image_cams(image, net, settings, runtime)
-        write_cams(stage.file(path, ".npz"), cams)
+            maps = image_cams(image, net, settings, runtime)
+        cams.write(name, maps)
 
-    map_images(work, stage.missing([f"maps/{name}" for name in data.names], ".npz"), STAGE)
+    map_images(work, cams.missing(data.names), STAGE)
     line = f"maps of {len(data.names)} images at {len(settings.scales)} scales"
     if settings.fence:
-        line += f", {_sharpen_diffuse(data, stage, run, settings)} diffuse ones sharpened"
+        line += f", {_sharpen_diffuse(data.names, cams, stage, settings.fence)} diffuse ones sharpened"
     stage.finish(line, items=len(data.names))
-    return run.cams
+    return cams
 
 
-def _sharpen_diffuse(data: TagDataset, stage: StageFolder, run: RunFolder, settings: LocalizeSettings) -> int:
+@dataclass(frozen=True)
+class Fence:
+    """How far maps of these images spread.
+
+    Args:
+        height: a map with a larger mean is diffuse.
+        diffuse: how many are.
+    """
+
+    height: float
+    diffuse: int
+
+
+def _sharpen_diffuse(names: Sequence[str], cams: Artefacts[Cams], stage: StageFolder, factor: float) -> int:
     """Sharpen the maps that spread further than maps of these images do; how many.
 
     The fence is kept first, so that a stage that was stopped here ends with the same maps.
     """
-    if "fence" not in stage.notes():
-        means = torch.cat([run.cams[name].scores.mean(dim=(-2, -1)) for name in data.names])
-        fence = upper_fence(means, settings.fence) if len(means) else 1.0
-        stage.note(fence=fence, diffuse=int((means > ABOVE * fence).sum()))
-    fence, diffuse = float(stage.notes()["fence"]), int(stage.notes()["diffuse"])
-    for name in data.names if diffuse and fence > 0 else ():
-        cams = run.cams[name]
-        if bool((cams.scores.mean(dim=(-2, -1)) > ABOVE * fence).any()):
-            write_cams(stage.file(f"maps/{name}", ".npz"), replace(cams, scores=sharpen_diffuse(cams.scores, fence)))
-    return diffuse
+    fence = stage.noted("fence", Fence)
+    if fence is None:
+        means = torch.cat([cams[name].scores.mean(dim=(-2, -1)) for name in names])
+        height = upper_fence(means, factor) if len(means) else 1.0
+        fence = Fence(height, int((means > ABOVE * height).sum()))
+        stage.note("fence", fence)
+    for name in names if fence.diffuse and fence.height > 0 else ():
+        maps = cams[name]
+        if bool((maps.scores.mean(dim=(-2, -1)) > ABOVE * fence.height).any()):
+            cams.write(name, replace(maps, scores=sharpen_diffuse(maps.scores, fence.height)))
+    return fence.diffuse
 
 
 def image_cams(image: TaggedImage, classifier: CamClassifier, settings: LocalizeSettings, runtime: Runtime) -> Cams:

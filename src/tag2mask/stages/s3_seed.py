@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 
-from tag2mask.auto.choose import choose_alpha
-from tag2mask.disk import write_labels
+from tag2mask.auto.choose import Choice, choose_alpha
 from tag2mask.ops.cam import as_probabilities, with_background
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.refine import image_for_crf
 from tag2mask.ops.seeds import labels_of_scores, seed_labels
 from tag2mask.ops.sizes import resize_labels
 from tag2mask.parallel import map_images
-from tag2mask.records import SeedScores
-from tag2mask.runs.artefacts import write_scores
+from tag2mask.records import Seeds, SeedScores
+from tag2mask.runs.places import SEED as STAGE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.auto.judge import MaskJudge
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.records import Cams, TaggedImage
-    from tag2mask.runs.run_folder import Artefacts, RunFolder
+    from tag2mask.records import Cams, Evidence, TaggedImage
+    from tag2mask.runs.artefacts import Artefacts
+    from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runs.stage_folder import StageFolder
-
-STAGE = "03_seed"
 
 HIGH_OVER_LOW = 6.0
 """The high alpha over the low one, as published (24 and 4), where "auto" chooses the low one."""
@@ -119,43 +117,41 @@ def make_seeds(
     stage = run.open_stage(STAGE, (settings, crf), after=("02_localize",))
     if stage.finished:
         return run.seed_scores
+    all_scores, all_seeds, all_refined = run.seed_scores, run.seeds, run.cam_crf
     alphas, evidence = _alphas(data, cams, stage, settings, judge)
-    classes = len(data.class_names)
 
-    def work(path: str) -> None:
-        image = data[path.removeprefix("scores/")]
-        scores, seeds, refined = image_seeds(image, cams[image.name], alphas, settings, crf)
-        write_labels(stage.file(f"seeds/{image.name}", ".png"), seeds, classes)
-        write_labels(stage.file(f"crf/{image.name}", ".png"), refined, classes)
-        # Last, because this file says that the image is done.
-        write_scores(stage.file(path, ".npz"), scores)
+    def work(name: str) -> None:
+        scores, seeds, refined = image_seeds(data[name], cams[name], alphas, settings, crf)
+        all_seeds.write(name, Seeds(name, seeds))
+        all_refined.write(name, refined)
+        # Last, because these say that the image is done.
+        all_scores.write(name, scores)
 
-    map_images(work, stage.missing([f"scores/{name}" for name in data.names], ".npz"), STAGE)
+    map_images(work, all_scores.missing(data.names), STAGE)
     stage.finish(
         f"seeds of {len(data.names)} images, alpha {alphas[0]:g} and {alphas[1]:g}",
         items=len(data.names),
         chosen={"alpha_object": alphas[0], "alpha_background": alphas[1]},
-        **({"evidence": evidence} if evidence else {}),
+        evidence=evidence,
     )
-    return run.seed_scores
+    return all_scores
 
 
 def _alphas(
     data: TagDataset, cams: Artefacts[Cams], stage: StageFolder, settings: SeedSettings, judge: MaskJudge | None
-) -> tuple[tuple[float, float], dict[str, Any] | None]:
+) -> tuple[tuple[float, float], Evidence | None]:
     """The two exponents, and why, if they were chosen; an earlier start of this stage may have chosen already."""
     low, high = settings.alpha_object, settings.alpha_background
     if low != "auto" and high != "auto":
         return (float(low), float(high)), None
-    noted = stage.notes()
-    if "alpha" not in noted:
+    choice = stage.noted("choice", Choice)
+    if choice is None:
         if judge is None:
             raise ValueError(f"{STAGE}: alpha is 'auto', which needs a judge of masks. Give one, or fixed alphas.")
         choice = choose_alpha(data, cams, judge)
-        noted = {"alpha": choice.values["alpha"], "evidence": choice.evidence}
-        stage.note(**noted)
-    best = float(noted["alpha"])
+        stage.note("choice", choice)
+    best = choice.values["alpha"]
     return (
         best if low == "auto" else float(low),
         HIGH_OVER_LOW * best if high == "auto" else float(high),
-    ), noted["evidence"]
+    ), choice.evidence

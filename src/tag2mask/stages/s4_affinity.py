@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.nets.backbones import Backbone
     from tag2mask.records import SeedScores
-    from tag2mask.runs.run_folder import Artefacts, RunFolder
+    from tag2mask.runs.artefacts import Artefacts
+    from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runtime import Runtime
 
 STAGE = "04_affinity"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 
-from tag2mask.auto.choose import ALPHAS, BETAS, STEPS, choose_image_alpha, choose_walk
-from tag2mask.disk import write_labels, write_unit
+from tag2mask.auto.choose import ALPHAS, BETAS, STEPS, Choice, choose_image_alpha, choose_walk
 from tag2mask.nets.looking import fused_on, whole_view
 from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity, without_border_pairs
 from tag2mask.ops.cam import with_background
@@ -20,9 +20,10 @@ from tag2mask.ops.sizes import CellSettings, resize_labels, size_of, working_siz
 from tag2mask.parallel import Turns, map_images
 from tag2mask.records import Cams, PixelAffinity, PseudoMask
 from tag2mask.runs.image_numbers import Tally
+from tag2mask.runs.places import WALK as STAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -30,12 +31,11 @@ if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.nets.affinity_net import AffinityNet
     from tag2mask.ops.crf import CrfSettings
-    from tag2mask.records import TaggedImage
-    from tag2mask.runs.run_folder import Artefacts, RunFolder
+    from tag2mask.records import Evidence, TaggedImage
+    from tag2mask.runs.artefacts import Artefacts
+    from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runs.stage_folder import StageFolder
     from tag2mask.runtime import Runtime
-
-STAGE = "05_walk"
 
 _NO_JUDGE = f"{STAGE}: a value is 'auto', which needs a judge of masks. Give one, or fixed values."
 
@@ -171,16 +171,47 @@ def image_alpha(image: TaggedImage, cams: Cams, affinity: PixelAffinity, walk: W
     return choose_image_alpha(image, maps, affinity, judge, beta=walk.beta, steps=walk.steps, common=walk.judged)
 
 
+@dataclass(frozen=True, eq=False)
+class LearnedPairs:
+    """What AffinityNet says of images; several threads may ask.
+
+    Args:
+        net: of `tag2mask.stages.s4_affinity.train_affinity`.
+        settings: how it was trained: resolution and pairs.
+        runtime: where it runs.
+    """
+
+    net: AffinityNet
+    settings: PairSettings
+    runtime: Runtime
+
+    def affinity(self, image: TaggedImage) -> PixelAffinity:
+        """Of all pairs of cells within the radius."""
+        with self._turns.take(), self.runtime.inference(self._looking):
+            return image_affinity(image, self._looking, self.settings, self.runtime)
+
+    def walked(self, affinity: PixelAffinity) -> PixelAffinity:
+        """The pairs that scores walk along."""
+        return walked_pairs(affinity, self.settings)
+
+    @cached_property
+    def _looking(self) -> AffinityNet:
+        """Made when it is first asked: a run that is finished asks nothing."""
+        return fused_on(self.net, self.runtime)
+
+    @cached_property
+    def _turns(self) -> Turns:
+        return Turns(self.runtime.device, self.settings.cells * self.settings.output_stride)
+
+
 def walk_masks(
     data: TagDataset,
     cams: Artefacts[Cams],
-    net: AffinityNet,
+    learned: LearnedPairs,
     run: RunFolder,
     settings: WalkSettings,
     *,
-    affinity: PairSettings,
     crf: CrfSettings,
-    runtime: Runtime,
     judge: MaskJudge | None = None,
 ) -> Artefacts[PseudoMask]:
     """Make the pseudo mask of every image, or find them made.
@@ -188,61 +219,53 @@ def walk_masks(
     Args:
         data: images.
         cams: of `make_cams`.
-        net: of `train_affinity`.
+        learned: which cells belong together.
         run: where the masks go.
         settings: how scores spread.
-        affinity: how the net was trained: resolution and radius.
         crf: kernels of the dense CRF.
-        runtime: where.
         judge: chooses an alpha, beta or t of "auto"; not needed with fixed ones.
 
     Returns:
         The pseudo masks, read from disk when asked for.
     """
     stage = run.open_stage(STAGE, (settings, crf), after=("02_localize", "04_affinity"))
+    masks, walks, boundaries = run.masks, run.walks, run.boundaries
     if stage.finished:
-        return run.masks
-    classes = len(data.class_names)
-    turns, looking = Turns(runtime.device, affinity.cells * affinity.output_stride), fused_on(net, runtime)
-
-    def affinity_of(image: TaggedImage) -> PixelAffinity:
-        with turns.take(), runtime.inference(looking):
-            return image_affinity(image, looking, affinity, runtime)
-
-    def pairs_of(image: TaggedImage) -> PixelAffinity:
-        return walked_pairs(affinity_of(image), affinity)
-
-    walk, evidence = _walk(data, cams, stage, settings, affinity_of=pairs_of, judge=judge)
+        return masks
+    walk, evidence = _walk(data, cams, stage, settings, learned=learned, judge=judge)
     tally = Tally(stage)
 
     def work(name: str) -> None:
         image = data[name]
-        learned = affinity_of(image)
-        pairs = walked_pairs(learned, affinity)
+        affinity = learned.affinity(image)
+        pairs = learned.walked(affinity)
         own = replace(walk, alpha=image_alpha(image, cams[name], pairs, walk, judge))
         tally.add(name, {"alpha": own.alpha})
         before, mask = image_mask(image, cams[name], pairs, own, max_side=settings.max_side, crf=crf)
-        boundaries = boundary_strength(learned.values, learned.offsets)
-        write_unit(stage.file(f"boundaries/{image.name}", ".png"), boundaries)
-        write_labels(stage.file(f"walk/{image.name}", ".png"), before, classes)
-        write_unit(stage.file(f"confidence/{image.name}", ".png"), mask.confidence)
-        # Last, because this file says that the image is done.
-        write_labels(stage.file(f"masks/{name}", ".png"), mask.labels, classes)
+        boundaries.write(name, boundary_strength(affinity.values, affinity.offsets))
+        walks.write(name, before)
+        # Last, because the mask says that the image is done.
+        masks.write(name, mask)
 
-    map_images(work, tally.missing("masks", ".png", data.names, data.names), STAGE)
+    map_images(work, tally.missing(masks, data.names, data.names), STAGE)
+    _finish(stage, data, walk, tally, evidence)
+    return masks
+
+
+def _finish(stage: StageFolder, data: TagDataset, walk: Walk, tally: Tally, evidence: Evidence | None) -> None:
+    """Tell which alphas the images walked with, beside what all have in common."""
     tagged = [name for name in data.names if bool(data.tags(name).any())]
     alphas = {f"{alpha:g}": count for alpha, count in tally.counts("alpha", tagged).items()}
     if evidence and walk.judged:
         images = ", ".join(f"{alpha} ({count} images)" for alpha, count in alphas.items())
-        evidence = {**evidence, "title": f"{evidence['title']}; then alpha for each image: {images}"}
+        evidence = replace(evidence, title=f"{evidence.title}; then alpha for each image: {images}")
     span = _range(list(alphas))
     stage.finish(
         f"masks of {len(data.names)} images, alpha {span}, beta {walk.beta:g}, t {walk.steps}",
         items=len(data.names),
         chosen={"alpha": walk.alpha, "alphas": span, "beta": walk.beta, "steps": walk.steps},
-        **({"evidence": evidence} if evidence else {}),
+        evidence=evidence,
     )
-    return run.masks
 
 
 def _walk(
@@ -251,20 +274,20 @@ def _walk(
     stage: StageFolder,
     settings: WalkSettings,
     *,
-    affinity_of: Callable[[TaggedImage], PixelAffinity],
+    learned: LearnedPairs,
     judge: MaskJudge | None,
-) -> tuple[Walk, dict[str, Any] | None]:
+) -> tuple[Walk, Evidence | None]:
     """The walk's values, and why, if any was chosen; an earlier start of this stage may have chosen already."""
     alpha, beta, steps = settings.alpha, settings.beta, settings.steps
     if alpha != "auto" and beta != "auto" and steps != "auto":
         return Walk(float(alpha), float(beta), int(steps)), None
 
     def maps_of(name: str) -> tuple[Tensor, PixelAffinity]:
-        learned = affinity_of(data[name])
-        return cell_maps(cams[name], size_of(learned.values)), learned
+        affinity = learned.walked(learned.affinity(data[name]))
+        return cell_maps(cams[name], size_of(affinity.values)), affinity
 
-    noted = stage.notes()
-    if "chosen" not in noted:
+    choice = stage.noted("choice", Choice)
+    if choice is None:
         if judge is None:
             raise ValueError(_NO_JUDGE)
         choice = choose_walk(
@@ -275,11 +298,10 @@ def _walk(
             betas=BETAS if beta == "auto" else (float(beta),),
             steps=STEPS if steps == "auto" else (int(steps),),
         )
-        noted = {"chosen": dict(choice.values), "evidence": choice.evidence, "judged": choice.judged}
-        stage.note(**noted)
-    chosen = noted["chosen"]
-    judged = noted["judged"] if alpha == "auto" else None
-    return Walk(float(chosen["alpha"]), float(chosen["beta"]), int(chosen["steps"]), judged), noted["evidence"]
+        stage.note("choice", choice)
+    chosen = choice.values
+    judged = choice.judged if alpha == "auto" else None
+    return Walk(float(chosen["alpha"]), float(chosen["beta"]), int(chosen["steps"]), judged), choice.evidence
 
 
 def _range(values: Sequence[str]) -> str:
