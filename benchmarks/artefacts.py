@@ -130,7 +130,7 @@ def examples_of(run: RunFolder, data_folder: Path, count: int) -> Iterator[Examp
     settings, data, runtime = settings_of(run), open_folder(data_folder), Runtime()
     known = [name for name in run.names() if bool(data.tags(name).any()) and data.mask(name) is not None]
     classifier = build_classifier(
-        replace(settings.classify, weights="", pretrained=False), len(data.class_names), runtime
+        replace(settings.classify, start_from="scratch", weights=""), len(data.class_names), runtime
     )
     classifier.load_state_dict(run.weights("01_classify"))
     with runtime.inference(classifier):

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask import AffinityNetSettings, IALSettings, open_folder, run_affinitynet, run_ial
-from tag2mask.learning.fit import Schedule
+from tag2mask.learning.schedule import Schedule
 from tag2mask.parallel import map_images
 from tag2mask.pipelines.demo import demo_folder
 from tag2mask.pipelines.publish import publish

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -316,7 +317,9 @@ def _preset(preset: Preset, kind: Any, data: TagDataset, begin: BackboneStart) -
     """The settings of a preset, with the backbone and weights to begin with; `kind` is their class."""
     from tag2mask.pipelines.one_backbone import with_backbone  # noqa: PLC0415
 
-    made = {Preset.QUICK: lambda: kind.quick_for(data), Preset.DEFAULT: kind, Preset.PAPER: kind.paper}[preset]()
+    # The published recipe depends on the network.
+    paper = partial(kind.paper, *([begin.name] if begin.name else []))
+    made = {Preset.QUICK: lambda: kind.quick_for(data), Preset.DEFAULT: kind, Preset.PAPER: paper}[preset]()
     return with_backbone(made, begin.name, pretrained=begin.pretrained, weights=begin.weights)
 
 

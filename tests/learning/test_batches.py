@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tag2mask.learning.batches import epoch_batches
-from tag2mask.learning.fit import Schedule
+from tag2mask.learning.schedule import Schedule
 from tag2mask.runtime import Runtime
 
 

@@ -13,7 +13,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from painted import note_run
-from tag2mask.learning.fit import Schedule, fit
+from tag2mask.learning.fit import fit
+from tag2mask.learning.schedule import Schedule
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runtime import Runtime

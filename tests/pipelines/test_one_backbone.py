@@ -67,7 +67,7 @@ def test_affinity_net_keeps_three_levels():
 
 def test_weights_start_the_classifier_and_what_does_not_start_from_it(weights):
     quick = with_backbone(AffinityNetSettings.quick(), "resnet10t", weights=weights)
-    assert (quick.classify.weights, quick.classify.pretrained) == (weights, False)
+    assert (quick.classify.weights, quick.classify.start_from) == (weights, "imagenet")
     assert [(net.start_from, net.weights) for net in (quick.affinity, quick.segment)] == [("classifier", "")] * 2
     default = with_backbone(AffinityNetSettings(), "resnet10t", weights=weights)
     assert [(net.start_from, net.weights) for net in (default.affinity, default.segment)] == [("imagenet", weights)] * 2
@@ -79,7 +79,7 @@ def test_weights_start_the_classifier_and_what_does_not_start_from_it(weights):
 
 def test_published_weights_start_the_classifier():
     quick = with_backbone(AffinityNetSettings.quick(), pretrained=True)
-    assert (quick.classify.pretrained, quick.classify.backbone) == (True, "resnet18")
+    assert (quick.classify.start_from, quick.classify.backbone) == ("imagenet", "resnet18")
     assert quick.affinity.start_from == "classifier"
     # The recipes with ImageNet weights are made for them.
     assert with_backbone(AffinityNetSettings(), pretrained=True) == AffinityNetSettings()

@@ -6,7 +6,7 @@ import timm
 import torch
 
 from tag2mask.datasets.dataset import Reduced
-from tag2mask.learning.views import crop_side
+from tag2mask.learning.schedule import crop_side
 from tag2mask.nets.backbones import Backbone
 from tag2mask.pipelines.prepare import prepare
 from tag2mask.runs.manifest import Origin
@@ -53,11 +53,11 @@ def test_a_file_is_what_the_backbone_starts_from(tmp_path):
     torch.manual_seed(1)
     state = timm.create_model("resnet10t").state_dict()
     torch.save(state, tmp_path / "net.pth")
-    settings = replace(tiny_settings().classify, weights=str(tmp_path / "net.pth"), pretrained=True)
+    settings = replace(tiny_settings().classify, weights=str(tmp_path / "net.pth"), start_from="imagenet")
     net = build_classifier(settings, 6, tiny_runtime())
     assert all(value.equal(state[name]) for name, value in net.backbone.net.state_dict().items())
     # What is new is as random as without a file.
-    plain = build_classifier(replace(settings, weights="", pretrained=False), 6, tiny_runtime())
+    plain = build_classifier(replace(settings, start_from="scratch", weights=""), 6, tiny_runtime())
     assert net.head.weight.equal(plain.head.weight)
 
 

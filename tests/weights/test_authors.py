@@ -15,7 +15,8 @@ from reference.authors_networks import (
     resnet38_shapes,
     vgg16_shapes,
 )
-from tag2mask.learning.fit import Schedule, _optimizer
+from tag2mask.learning.fit import _optimizer
+from tag2mask.learning.schedule import Schedule
 from tag2mask.nets.affinity_net import AffinityNet
 from tag2mask.nets.backbones import Backbone, frozen_parameters, without_last
 from tag2mask.nets.classifier import CamClassifier

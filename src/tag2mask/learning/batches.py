@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tag2mask.learning.fit import Schedule
+    from tag2mask.learning.schedule import Schedule
     from tag2mask.runtime import Runtime
 
 Place = tuple[int, int]
@@ -41,19 +41,22 @@ def epoch_batches(
         dataset: its items are looked up by (epoch, index), so that augmentation follows from both alone. Several
             threads may ask for items at the same time.
         collate: list of items -> batch.
-        schedule: gives the batch size. A last small batch is filled up from the start of the epoch's order, so
-            that batch norm never sees a single image.
+        schedule: gives the batch size, and whether a last small batch is filled up, so that batch norm never sees a
+            single image, or left out.
         runtime: gives the seed and the number of loading processes.
         title: part of the seed.
     """
     count = len(dataset)  # type: ignore[arg-type]
     steps = math.ceil(count / schedule.batch_size)
+    if not schedule.fill_last:
+        steps = max(1, count // schedule.batch_size)
 
     def batches(epoch: int) -> Iterable[Any]:
         generator = torch.Generator().manual_seed(runtime.derived_seed(title, "order", epoch))
         order = torch.randperm(count, generator=generator).tolist()
-        while order and len(order) < steps * schedule.batch_size:
+        while schedule.fill_last and order and len(order) < steps * schedule.batch_size:
             order += order[: steps * schedule.batch_size - len(order)]
+        order = order[: steps * schedule.batch_size]
         groups: list[Sequence[Place]] = [
             [(epoch, index) for index in order[start : start + schedule.batch_size]]
             for start in range(0, len(order), schedule.batch_size)

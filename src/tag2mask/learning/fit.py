@@ -6,12 +6,11 @@ import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from tag2mask.checks import check_choice, check_number
 from tag2mask.progress import progress_bar
 from tag2mask.runs.stage_summary import Curves, TrainingState
 
@@ -19,54 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from tag2mask.learning.schedule import Schedule
     from tag2mask.runtime import Runtime
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast a network learns.
-
-    Args:
-        epochs: passes over the images.
-        batch_size: images per step.
-        rate: learning rate at the start; falls polynomially to 0.
-        optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``.
-        momentum: of SGD. The authors' code has 5e-4 by mistake; with 0.9 a rate ten times smaller is right.
-        weight_decay: on weights; none on biases and normalisation.
-        power: exponent of the fall (DeepLab and the authors: 0.9).
-        warmup: share of the steps over which the rate rises first.
-        new_factor: rate factor of layers that do not come from the backbone (authors: 10).
-        bias_factor: rate factor of biases on top (authors: 2).
-        clip: largest norm of the gradient; 0 means no limit.
-    """
-
-    epochs: int
-    batch_size: int
-    rate: float
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    power: float = 0.9
-    warmup: float = 0.0
-    new_factor: float = 1.0
-    bias_factor: float = 1.0
-    clip: float = 0.0
-
-    def __post_init__(self) -> None:
-        kind = type(self).__name__
-        for name in ("epochs", "batch_size"):
-            check_number(f"{kind}.{name}", getattr(self, name), 1)
-        check_number(f"{kind}.rate", self.rate, 0, above=True)
-        for name in ("weight_decay", "power", "new_factor", "bias_factor", "clip"):
-            check_number(f"{kind}.{name}", getattr(self, name), 0)
-        for name in ("momentum", "warmup"):
-            check_number(f"{kind}.{name}", getattr(self, name), 0, 1)
-        check_choice(f"{kind}.optimizer", self.optimizer, ("sgd", "adamw"))
-
-    def factor(self, step: int, steps: int) -> float:
-        """Rate at a step, relative to `rate`."""
-        rising = min(1.0, (step + 1) / (self.warmup * steps)) if self.warmup > 0 else 1.0
-        return float(rising * max(0.0, 1 - step / steps) ** self.power)
 
 
 class CheckpointStore(Protocol):
@@ -202,7 +155,9 @@ def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     # Fused: one pass over the weights instead of ten, which on a CPU is a tenth of a small net's training.
     fused = next(model.parameters()).device.type in {"cpu", "cuda"}
     if schedule.optimizer == "sgd":
-        return torch.optim.SGD(listed, momentum=schedule.momentum, nesterov=schedule.momentum > 0, fused=fused)
+        return torch.optim.SGD(
+            listed, momentum=schedule.momentum, nesterov=schedule.nesterov and schedule.momentum > 0, fused=fused
+        )
     return torch.optim.AdamW(listed, fused=fused)
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tag2mask.checks import check_choice, check_number
-from tag2mask.learning.fit import Schedule
-from tag2mask.learning.views import check_views, crop_side
+from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.looking import whole_view
 from tag2mask.nets.spn import PairwiseNetwork
 from tag2mask.ops.propagation import Merge  # noqa: TC001  (settings are read by their types)
 from tag2mask.ops.sizes import limit_long_side, size_of
+from tag2mask.records import PHOTO_SIDE
 from tag2mask.runs.places import PAIRWISE
-from tag2mask.runs.settings import weights_file
 from tag2mask.weights.starting import starting_backbone
 
 if TYPE_CHECKING:
@@ -24,15 +23,19 @@ if TYPE_CHECKING:
     from tag2mask.runtime import Runtime
 
 
+VIEWS, FEWEST_EPOCHS, MOST_EPOCHS = 1_300, 2, 8
+"""Quick: the untrained network already stops at edges; few views teach it the rest."""
+
+SMALLEST_VIEW, LARGEST_VIEW = 0.8, 1.2
+"""Quick: long sides of training views, as shares of the image's."""
+
+
 @dataclass(frozen=True)
-class PairwiseSettings(Schedule):
+class PairwiseSettings(NetSettings):
     """How the pairwise network is built and trained; not published but for the channels, the merging and the passes.
 
     Args:
         backbone: of the guidance network; any timm name.
-        start_from: weights to begin with: ``imagenet``, those of the ``classifier``, or ``scratch``.
-        weights: a file with what ``imagenet`` stands for; without it, timm\'s weights.
-        output_stride: of the backbone.
         stride: image pixels per cell of the maps that are spread (published: 2).
         width: channels of the guidance network's decoder.
         merge: how the four directions become one (published: ``max``, which is not linear).
@@ -45,7 +48,6 @@ class PairwiseSettings(Schedule):
             `tag2mask.ops.losses.object_weight`.
         long_side: smallest and largest long side of a training view in pixels.
         crop: side of a training view in pixels, a multiple of `stride`.
-        jitter: brightness, contrast, saturation, hue.
         max_side: images with a longer side are shrunk to it for estimates; 0 means never.
         enabled: without it, alpha_p is alpha_u (for comparison).
     """
@@ -53,11 +55,6 @@ class PairwiseSettings(Schedule):
     epochs: int = 8
     batch_size: int = 8
     rate: float = 0.005
-    new_factor: float = 10.0
-    backbone: str = "resnet50"
-    start_from: Literal["classifier", "imagenet", "scratch"] = "imagenet"
-    weights: str = weights_file()
-    output_stride: int = 16
     stride: int = 4
     width: int = 128
     merge: Merge = "gated"
@@ -68,32 +65,48 @@ class PairwiseSettings(Schedule):
     smoothness: float = 0.1
     balance: float = 1.0
     long_side: tuple[int, int] = (320, 640)
-    crop: int = 448
-    jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
     max_side: int = 1024
     enabled: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("PairwiseSettings.start_from", self.start_from, ("classifier", "imagenet", "scratch"))
         check_choice("PairwiseSettings.merge", self.merge, ("mean", "gated", "max"))
-        for name, low in (("output_stride", 1), ("stride", 1), ("width", 1), ("hidden", 0), ("passes", 1)):
+        for name, low in (("stride", 1), ("width", 1), ("hidden", 0), ("passes", 1), ("max_side", 0)):
             check_number(f"PairwiseSettings.{name}", getattr(self, name), low)
         check_number("PairwiseSettings.smoothness", self.smoothness, 0)
         check_number("PairwiseSettings.balance", self.balance, 0)
         if self.signed and self.edges:
             raise ValueError("PairwiseSettings.edges: expected false with signed weights, got true.")
-        check_number("PairwiseSettings.max_side", self.max_side, 0)
-        check_views(self)
+        check_long_side("PairwiseSettings", self.long_side)
         if self.crop % self.stride:
             raise ValueError(
                 f"PairwiseSettings.crop: expected a multiple of the stride {self.stride}, got {self.crop!r}."
             )
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there is such a network at all."""
+        return self.enabled
+
+    def sides(self) -> tuple[float, ...]:
+        """Long sides in pixels at which it looks at images; 0 means their own size."""
+        return self.long_side[1], self.max_side
+
     @classmethod
     def paper(cls) -> PairwiseSettings:
         """The published network: signed weights, 32 hidden channels at stride 2, maximum, two passes."""
-        return cls(stride=2, merge="max", signed=True, edges=False, hidden=32, passes=2, balance=0.0, max_side=0)
+        return cls(
+            nesterov=False,
+            fill_last=False,
+            stride=2,
+            merge="max",
+            signed=True,
+            edges=False,
+            hidden=32,
+            passes=2,
+            balance=0.0,
+            max_side=0,
+        )
 
     @classmethod
     def quick(cls, image_side: int = 320, images: int = 400) -> PairwiseSettings:
@@ -104,7 +117,7 @@ class PairwiseSettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(2, min(8, round(1300 / max(1, images)))),
+            epochs=epochs_for(images, VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
             batch_size=4,
             rate=1e-3,
             optimizer="adamw",
@@ -112,9 +125,9 @@ class PairwiseSettings(Schedule):
             new_factor=1.0,
             backbone="resnet18",
             start_from="classifier",
-            stride=2 if image_side < 200 else 4,
+            stride=2 if image_side < PHOTO_SIDE else 4,
             width=48,
-            long_side=(round(image_side * 0.8), round(image_side * 1.2)),
+            long_side=view_sides(image_side, SMALLEST_VIEW, LARGEST_VIEW),
             crop=crop_side(image_side),
             max_side=image_side,
         )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from tag2mask.checks import check_choice, check_number
+from tag2mask.checks import check_number
 from tag2mask.datasets.memory import Kept
 from tag2mask.learning.batches import collate_labelled, epoch_batches
-from tag2mask.learning.fit import Schedule, fit
-from tag2mask.learning.views import check_views, crop_side, random_view
+from tag2mask.learning.fit import fit
+from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
+from tag2mask.learning.views import random_view
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.looking import whole_view
 from tag2mask.nets.segmenter import Segmenter
@@ -21,7 +22,6 @@ from tag2mask.ops.losses import label_loss, object_weight
 from tag2mask.ops.sizes import limit_long_side, resize_labels, size_of
 from tag2mask.ops.windows import cut_window
 from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
-from tag2mask.runs.settings import weights_file
 from tag2mask.weights.starting import starting_backbone
 
 if TYPE_CHECKING:
@@ -38,20 +38,22 @@ STAGE = "06_segment"
 """In the seeds of a segmenter, whatever stage trains it."""
 
 
+VIEWS, FEWEST_EPOCHS, MOST_EPOCHS = 3_500, 6, 30
+"""Quick: a small net that starts from the classifier settles after so many views (docs/results.md)."""
+
+SMALLEST_VIEW, LARGEST_VIEW = 0.7, 1.2
+"""Quick: long sides of training views, as shares of the image's."""
+
+
 @dataclass(frozen=True)
-class SegmentSettings(Schedule):
+class SegmentSettings(NetSettings):
     """How the segmentation network is trained on the pseudo masks.
 
     Args:
-        backbone: any timm name, or ``resnet38`` or ``vgg16_dilated`` (AffinityNet's authors).
-        start_from: ``imagenet``, the run's ``classifier`` (which must have the same backbone), or ``scratch``.
-        weights: a file with what ``imagenet`` stands for; without it, timm's weights.
         output_stride: 16 or 8.
         width: channels of the pyramid and the decoder.
         rates: dilations of the pyramid, in cells.
         long_side: smallest and largest long side of a training view in pixels.
-        crop: side of a training view in pixels.
-        jitter: brightness, contrast, saturation, hue.
         max_side: images with a longer side are shrunk to it for prediction; 0 means never.
         balance: 0 counts every pixel alike, 1 gives all objects together as much weight as the background; see
             `tag2mask.ops.losses.object_weight`.
@@ -60,33 +62,28 @@ class SegmentSettings(Schedule):
     epochs: int = 30
     batch_size: int = 16
     rate: float = 0.01
-    new_factor: float = 10.0
-    backbone: str = "resnet50"
-    start_from: Literal["classifier", "imagenet", "scratch"] = "imagenet"
-    weights: str = weights_file()
-    output_stride: int = 16
     width: int = 256
     rates: tuple[int, ...] = (6, 12, 18)
     long_side: tuple[int, int] = (320, 640)
-    crop: int = 448
-    jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
     max_side: int = 1024
     balance: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("SegmentSettings.balance", self.balance, 0)
-        check_choice("SegmentSettings.start_from", self.start_from, ("classifier", "imagenet", "scratch"))
-        for name, low in (("output_stride", 1), ("width", 1), ("max_side", 0)):
+        for name, low in (("balance", 0), ("width", 1), ("max_side", 0)):
             check_number(f"SegmentSettings.{name}", getattr(self, name), low)
         for rate in self.rates:
             check_number("SegmentSettings.rates", rate, 1)
-        check_views(self)
+        check_long_side("SegmentSettings", self.long_side)
+
+    def sides(self) -> tuple[float, ...]:
+        """Long sides in pixels at which it looks at images; 0 means their own size."""
+        return self.long_side[1], self.max_side
 
     @classmethod
     def paper(cls) -> SegmentSettings:
         """The paper leaves the network open; this is DeepLab's recipe at stride 8, where its dilations double."""
-        return cls(output_stride=8, rates=(12, 24, 36), max_side=0)
+        return cls(nesterov=False, fill_last=False, output_stride=8, rates=(12, 24, 36), max_side=0)
 
     @classmethod
     def quick(cls, image_side: int = 320, images: int = 400) -> SegmentSettings:
@@ -97,7 +94,7 @@ class SegmentSettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(6, min(30, round(3500 / max(1, images)))),
+            epochs=epochs_for(images, VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
             batch_size=8,
             rate=1e-3,
             optimizer="adamw",
@@ -108,7 +105,7 @@ class SegmentSettings(Schedule):
             start_from="classifier",
             width=96,
             rates=(2, 4, 6),
-            long_side=(round(image_side * 0.7), round(image_side * 1.2)),
+            long_side=view_sides(image_side, SMALLEST_VIEW, LARGEST_VIEW),
             crop=crop_side(image_side),
             max_side=image_side,
             balance=0.5,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.learning.schedule import NetSettings
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,27 @@ class AffinityNetSettings:
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     crf: CrfSettings = field(default_factory=CrfSettings)
 
+    def sides(self) -> tuple[float, ...]:
+        """Long sides in pixels at which any stage looks at images; 0 means their own size."""
+        stages = (self.classify, self.localize, self.seed, self.affinity, self.walk, self.segment)
+        return tuple(side for stage in stages for side in stage.sides())
+
+    def nets(self) -> dict[str, NetSettings]:
+        """The settings of the networks, by their names here."""
+        return {"classify": self.classify, "affinity": self.affinity, "segment": self.segment}
+
     @classmethod
-    def paper(cls) -> AffinityNetSettings:
-        """The published recipe, with fixed alphas, beta and t."""
+    def paper(cls, backbone: str = "resnet50") -> AffinityNetSettings:
+        """The published recipe, with fixed alphas, beta and t.
+
+        Args:
+            backbone: classifier and AffinityNet learn at the rate of this network.
+        """
         return cls(
-            ClassifySettings.paper(),
+            ClassifySettings.paper(backbone),
             LocalizeSettings.paper(),
             SeedSettings.paper(),
-            AffinitySettings.paper(),
+            AffinitySettings.paper(backbone),
             WalkSettings.paper(),
             SegmentSettings.paper(),
             CrfSettings.paper(),

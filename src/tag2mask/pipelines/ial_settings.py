@@ -15,6 +15,7 @@ from tag2mask.stages.r3_mine import MineSettings
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.learning.schedule import NetSettings
 
 Learned = TypeVar("Learned", SegmentSettings, PairwiseSettings)
 
@@ -89,13 +90,24 @@ class IALSettings:
     pairwise: PairwiseSettings = field(default_factory=PairwiseSettings)
     crf: CrfSettings = field(default_factory=CrfSettings)
 
+    def sides(self) -> tuple[float, ...]:
+        """Long sides in pixels at which any part looks at images; 0 means their own size."""
+        return self.unary.sides() + self.mine.sides() + self.pairwise.sides()
+
+    def nets(self) -> dict[str, NetSettings]:
+        """The settings of the networks, by their names here."""
+        return {"unary": self.unary, "mine": self.mine, "pairwise": self.pairwise}
+
     @classmethod
-    def paper(cls) -> IALSettings:
-        """What is published: five rounds from the seeds, the 80 % rule, the published propagation network."""
+    def paper(cls, _backbone: str = "") -> IALSettings:
+        """What is published: five rounds from the seeds, the 80 % rule, the published propagation network.
+
+        Rates are not: they do not depend on the network, as those of `AffinityNetSettings.paper` do.
+        """
         return cls(
             rounds=RoundSettings(sharpen=False, judged=False, averaged=False, later_epochs=1.0, later_rate=1.0),
             unary=SegmentSettings.paper(),
-            mine=MineSettings(sharpen=False, averaged=False, max_side=0),
+            mine=MineSettings(nesterov=False, fill_last=False, sharpen=False, averaged=False, max_side=0),
             pairwise=PairwiseSettings.paper(),
         )
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from tag2mask.nets.affinity_net import SIDE_CHANNELS
-from tag2mask.nets.backbones import level_strides
 from tag2mask.runs.places import MINE, PAIRWISE, ROUNDS, UNARY
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.settings import keyed
@@ -16,11 +14,20 @@ from tag2mask.weights.starting import check_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from dataclasses import Field
 
-    from _typeshed import DataclassInstance
+    from tag2mask.learning.schedule import NetSettings
 
-Nested = TypeVar("Nested", bound="DataclassInstance")
-"""Settings of several stages."""
+
+class NestedSettings(Protocol):
+    """Settings of several stages, some of which have networks."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def nets(self) -> Mapping[str, NetSettings]: ...
+
+
+Nested = TypeVar("Nested", bound=NestedSettings)
 
 STAGES_OF_NETS = {
     "classify": "01_classify",
@@ -31,12 +38,6 @@ STAGES_OF_NETS = {
     "pairwise": f"{ROUNDS}/1/{PAIRWISE}",
 }
 """The settings that have a backbone, and the stage that trains it first."""
-
-COARSE = 16
-"""AffinityNet does without levels of more pixels per cell: objects would be hardly larger than its cells."""
-
-HEAD_FACTOR = 10.0
-"""What is new learns so many times faster than a backbone that starts from weights of others (authors' code)."""
 
 
 def with_backbone(settings: Nested, name: str = "", *, pretrained: bool = False, weights: str = "") -> Nested:
@@ -60,38 +61,16 @@ def with_backbone(settings: Nested, name: str = "", *, pretrained: bool = False,
         >>> changed.classify.weights, changed.affinity.start_from, changed.affinity.output_stride
         ('vit.safetensors', 'classifier', 16)
     """
-    parts = {part: getattr(settings, part) for part in STAGES_OF_NETS if part in settings.__dataclass_fields__}
+    nets = settings.nets()
     if name:
-        parts = {part: replace(net, **_strides(net, name)) for part, net in parts.items()}
+        nets = {part: net.with_backbone(name) for part, net in nets.items()}
     if pretrained or weights:
-        parts = {part: replace(net, **_start(net, weights)) for part, net in parts.items()}
-    return replace(settings, **parts)
-
-
-def _strides(net: Any, name: str) -> dict[str, Any]:
-    """The changes that another backbone brings."""
-    strides = level_strides(name, net.output_stride)
-    if not hasattr(net, "without_last"):
-        return {"backbone": name, "output_stride": strides[-1]}
-    spare = max(0, len(strides) - len(SIDE_CHANNELS))
-    left_out = min(spare, max(net.without_last, sum(stride > COARSE for stride in strides)))
-    return {"backbone": name, "without_last": left_out, "output_stride": strides[len(strides) - left_out - 1]}
-
-
-def _start(net: Any, weights: str) -> dict[str, Any]:
-    """The changes that weights bring, a file's or timm's."""
-    changes: dict[str, Any] = {}
-    if hasattr(net, "pretrained"):
-        changes = {"pretrained": not weights, "weights": weights}
-    elif net.start_from == "imagenet":
-        changes = {"weights": weights}
-    if net.new_factor < HEAD_FACTOR:
-        changes |= {"rate": net.rate * net.new_factor / HEAD_FACTOR, "new_factor": HEAD_FACTOR}
-    return changes
+        nets = {part: net.with_weights(weights) for part, net in nets.items()}
+    return replace(settings, **nets)
 
 
 def check_backbones(
-    run: str | Path | RunFolder, settings: DataclassInstance, *, only: tuple[str, ...] = tuple(STAGES_OF_NETS)
+    run: str | Path | RunFolder, settings: NestedSettings, *, only: tuple[str, ...] = tuple(STAGES_OF_NETS)
 ) -> None:
     """Look at the backbones, and the weights that they start from, of all nets that a run has not trained yet.
 
@@ -104,16 +83,15 @@ def check_backbones(
         ValueError: if there is no such backbone, or its weights can not be had or do not fit it.
     """
     folder = run.path if isinstance(run, RunFolder) else Path(run)
-    for part in only:
-        net: Any = getattr(settings, part, None)
-        if net is None or not getattr(net, "enabled", True) or _is_trained(folder / STAGES_OF_NETS[part], keyed(net)):
+    for part, net in settings.nets().items():
+        if part not in only or not net.is_used or _is_trained(folder / STAGES_OF_NETS[part], keyed(net)):
             continue
         check_backbone(
             net.backbone,
             net.output_stride,
-            weights=net.weights if getattr(net, "start_from", "imagenet") == "imagenet" else "",
-            pretrained=net.pretrained if hasattr(net, "pretrained") else net.start_from == "imagenet",
-            without_last=getattr(net, "without_last", 0),
+            weights=net.weights,
+            pretrained=net.start_from == "imagenet",
+            without_last=net.levels_left_out,
         )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import platform
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from tag2mask.datasets.dataset import unreadable, without
 from tag2mask.datasets.source import check_options, find_source, open_source
@@ -18,7 +18,7 @@ from tag2mask.runs.manifest import ImageNames, Manifest, Origin
 from tag2mask.runs.settings import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from _typeshed import DataclassInstance
 
@@ -30,35 +30,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def working_copies(data: TagDataset, *settings: Any) -> TagDataset:
+class PipelineSettings(Protocol):
+    """Settings of several stages."""
+
+    def sides(self) -> tuple[float, ...]: ...
+
+
+def working_copies(data: TagDataset, *settings: PipelineSettings) -> TagDataset:
     """Images no larger than any stage needs, decoded once as far as they fit into memory.
 
     Args:
         data: images of any size.
-        settings: of pipelines: dataclasses that hold the settings of stages.
+        settings: of pipelines.
     """
     return WorkingCopies(data, working_side(*settings))
 
 
-def working_side(*settings: Any) -> int:
+def working_side(*settings: PipelineSettings) -> int:
     """The longest side in pixels at which any stage looks at an image; 0 if one of them has no limit.
 
     Args:
         settings: of pipelines.
     """
-    parts = (getattr(whole, part.name) for whole in settings for part in fields(whole))
-    sides = [side for part in parts for side in _sides(part)]
+    sides = [side for whole in settings for side in whole.sides()]
     return math.ceil(max(sides)) if min(sides, default=0) > 0 else 0
-
-
-def _sides(stage: Any) -> Iterator[float]:
-    """The sides at which one stage looks at images; 0 means the image's own size."""
-    if hasattr(stage, "long_side"):  # Of training views.
-        yield stage.long_side[1]
-    if hasattr(stage, "max_side"):
-        yield stage.max_side * max(getattr(stage, "scales", (1,)))
-    if hasattr(stage, "cells"):
-        yield stage.cells * stage.output_stride
 
 
 def prepare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tag2mask.runs import artefacts
@@ -76,7 +77,7 @@ class Round:
             kind: their class.
         """
         kept: dict[str, Any] = state_of(self.path / stage).get("settings", {})
-        own = {name: kept[name] for name in kind.__dataclass_fields__ if name in kept}
+        own = {name: kept[name] for name in (field.name for field in fields(kind)) if name in kept}
         return settings_from(kind, own, str(self.path / stage / STATE))
 
     def weights(self, stage: str) -> dict[str, Tensor]:

@@ -78,7 +78,7 @@ def settings_from(
     Raises:
         ValueError: if a field is unknown or missing, or a value of another type or out of range.
     """
-    known = kind.__dataclass_fields__
+    known = [field.name for field in dataclasses.fields(kind)]
     now = {}
     for name, value in values.items():
         new, meanings = _RENAMED.get(name, (name, {}))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
-from tag2mask.checks import check_choice, check_number
+from tag2mask.checks import check_number
 from tag2mask.learning.batches import epoch_batches
-from tag2mask.learning.fit import Schedule, fit
+from tag2mask.learning.fit import fit
 from tag2mask.learning.region_views import RegionBatch, RegionViews, collate_regions
-from tag2mask.learning.views import check_views, crop_side
+from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.looking import fused_on, whole_view
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
@@ -25,7 +25,6 @@ from tag2mask.records import BACKGROUND, IGNORE, Seeds, channels_from_labels
 from tag2mask.runs.image_numbers import Tally
 from tag2mask.runs.places import ESTIMATE, MINE, SUPERPIXELS
 from tag2mask.runs.round import Round
-from tag2mask.runs.settings import weights_file
 from tag2mask.runs.stage_summary import Curves
 from tag2mask.weights.starting import starting_backbone
 
@@ -42,22 +41,23 @@ if TYPE_CHECKING:
     from tag2mask.runtime import Runtime
 
 
+VIEWS, FEWEST_EPOCHS, MOST_EPOCHS = 1_000, 2, 6
+"""Quick: every view shows a hundred samples, so that few views are enough."""
+
+SMALLEST_VIEW, LARGEST_VIEW = 0.8, 1.2
+"""Quick: long sides of training views, as shares of the image's."""
+
+
 @dataclass(frozen=True)
-class MineSettings(Schedule):
+class MineSettings(NetSettings):
     """How confident regions are found; the paper publishes the share and the kind of classifier only.
 
     Args:
-        backbone: any timm name.
-        start_from: weights to begin with: ``imagenet``, or those of the ``classifier``.
-        weights: a file with what ``imagenet`` stands for; without it, timm\'s weights.
-        output_stride: of the backbone.
         share: a superpixel of which at least this share of the pixels has one label is a sample of it (paper: 0.8).
         threshold: a sample is kept if the classifier gives its label at least this probability.
         hidden: width of the two fully connected layers.
         dropout: after each of them.
         long_side: smallest and largest long side of a training view in pixels.
-        crop: side of a training view in pixels.
-        jitter: brightness, contrast, saturation, hue.
         max_side: images with a longer side are shrunk to it when regions are judged; 0 means never.
         context: the classifier sees the surroundings of a region too, on the backbone's last level.
         sharpen: samples are taken from alpha_u after a dense CRF, whose edges are those of the image (not published).
@@ -66,21 +66,16 @@ class MineSettings(Schedule):
         enabled: without mining, every pixel of the unary output is taken as confident (for comparison).
     """
 
+    starts = ("classifier", "imagenet")
+
     epochs: int = 4
     batch_size: int = 8
     rate: float = 0.005
-    new_factor: float = 10.0
-    backbone: str = "resnet50"
-    start_from: Literal["classifier", "imagenet"] = "imagenet"
-    weights: str = weights_file()
-    output_stride: int = 16
     share: float = 0.8
     threshold: float = 0.7
     hidden: int = 1024
     dropout: float = 0.5
     long_side: tuple[int, int] = (320, 640)
-    crop: int = 448
-    jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
     max_side: int = 1024
     context: bool = True
     sharpen: bool = True
@@ -89,17 +84,25 @@ class MineSettings(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("MineSettings.start_from", self.start_from, ("classifier", "imagenet"))
         # At a half or less two labels could hold the same region.
         check_number("MineSettings.share", self.share, 0.5, above=True)
         check_number("MineSettings.threshold", self.threshold, 0.0)
         for name in ("share", "threshold"):
             if getattr(self, name) > 1:
                 raise ValueError(f"MineSettings.{name}: expected at most 1, got {getattr(self, name)!r}.")
-        for name, low in (("output_stride", 1), ("hidden", 1), ("max_side", 0)):
+        for name, low in (("hidden", 1), ("max_side", 0)):
             check_number(f"MineSettings.{name}", getattr(self, name), low)
         check_number("MineSettings.dropout", self.dropout, 0, 1)
-        check_views(self)
+        check_long_side("MineSettings", self.long_side)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is such a network at all."""
+        return self.enabled
+
+    def sides(self) -> tuple[float, ...]:
+        """Long sides in pixels at which it looks at images; 0 means their own size."""
+        return self.long_side[1], self.max_side
 
     @classmethod
     def quick(cls, image_side: int = 320, images: int = 400) -> MineSettings:
@@ -110,7 +113,7 @@ class MineSettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(2, min(6, round(1000 / max(1, images)))),
+            epochs=epochs_for(images, VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
             rate=5e-4,
             optimizer="adamw",
             weight_decay=0.05,
@@ -118,7 +121,7 @@ class MineSettings(Schedule):
             backbone="resnet18",
             start_from="classifier",
             hidden=256,
-            long_side=(round(image_side * 0.8), round(image_side * 1.2)),
+            long_side=view_sides(image_side, SMALLEST_VIEW, LARGEST_VIEW),
             crop=crop_side(image_side),
             max_side=image_side,
             context=False,

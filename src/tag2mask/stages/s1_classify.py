@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
 from tag2mask.learning.batches import epoch_batches
-from tag2mask.learning.fit import Schedule, fit
-from tag2mask.learning.views import check_views, crop_side, random_view
+from tag2mask.learning.fit import fit
+from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
+from tag2mask.learning.views import random_view
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.classifier import CamClassifier
 from tag2mask.nets.looking import whole_view
@@ -21,7 +22,6 @@ from tag2mask.ops.losses import tag_loss
 from tag2mask.ops.ranking import mean_average_precision
 from tag2mask.ops.sizes import limit_long_side
 from tag2mask.records import PHOTO_SIDE, TaggedBatch
-from tag2mask.runs.settings import weights_file
 from tag2mask.weights.starting import loaded_backbone
 
 if TYPE_CHECKING:
@@ -35,45 +35,59 @@ if TYPE_CHECKING:
 STAGE = "01_classify"
 
 
+VIEWS, FEWEST_EPOCHS, MOST_EPOCHS = 17_000, 10, 70
+"""Quick: a small net from scratch has found the telling parts of objects after so many views (docs/results.md); more
+than the most epochs gain nothing on the smallest sets, fewer than the fewest never see an image twice the same way."""
+
+SMALLEST_VIEW, LARGEST_VIEW = 0.7, 1.1
+"""Quick: long sides of training views, as shares of the image's."""
+
+PAPER_RATES = {"vgg16_dilated": 0.1, "resnet38": 0.01}
+"""Learning rate by network: 0.1 is the authors', for VGG-16; ResNet-38 rises at it, and users of their code report that
+0.01 works."""
+
+PAPER_RATE = 0.01
+"""Of any other network: chosen as for the residual one."""
+
+
 @dataclass(frozen=True)
-class ClassifySettings(Schedule):
+class ClassifySettings(NetSettings):
     """How the multi-label classifier is trained.
 
     Args:
-        backbone: any timm name, or ``resnet38`` or ``vgg16_dilated`` (authors).
-        pretrained: start from timm's ImageNet weights.
-        weights: a file to start from instead: safetensors or a state dictionary.
         output_stride: of the backbone (paper: 8).
         dropout: in front of the linear layer (authors' code: 0.5).
         long_side: smallest and largest long side of a training view in pixels (authors: 256 to 512).
         crop: side of a training view in pixels, zero-padded (authors: 448).
-        jitter: brightness, contrast, saturation, hue (authors: .3, .3, .3, .1).
     """
+
+    starts = ("imagenet", "scratch")
 
     epochs: int = 15
     batch_size: int = 16
     rate: float = 0.01
-    new_factor: float = 10.0
     bias_factor: float = 2.0
-    backbone: str = "resnet50"
-    pretrained: bool = True
-    weights: str = weights_file()
-    output_stride: int = 16
     dropout: float = 0.5
     long_side: tuple[int, int] = (256, 512)
-    crop: int = 448
-    jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("ClassifySettings.output_stride", self.output_stride, 1)
         check_number("ClassifySettings.dropout", self.dropout, 0, 1)
-        check_views(self)
+        check_long_side("ClassifySettings", self.long_side)
+
+    def sides(self) -> tuple[float, ...]:
+        """Long sides in pixels at which it looks at images; 0 means their own size."""
+        return (self.long_side[1],)
 
     @classmethod
-    def paper(cls) -> ClassifySettings:
-        """The published recipe; its momentum is the authors' 5e-4, which goes with a rate of 0.1 (PAPERS A8)."""
-        return cls(rate=0.1, momentum=5e-4, output_stride=8)
+    def paper(cls, backbone: str = "resnet50") -> ClassifySettings:
+        """The published recipe; its momentum is the authors' 5e-4, which goes with large rates (PAPERS A8).
+
+        Args:
+            backbone: the rate is that of this network.
+        """
+        rate = PAPER_RATES.get(backbone, PAPER_RATE)
+        return cls(backbone=backbone, rate=rate, momentum=5e-4, nesterov=False, fill_last=False, output_stride=8)
 
     @classmethod
     def quick(cls, image_side: int = 320, images: int = 400) -> ClassifySettings:
@@ -84,7 +98,7 @@ class ClassifySettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(10, min(70, round(17000 / max(1, images)))),
+            epochs=epochs_for(images, VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
             rate=2e-3,
             optimizer="adamw",
             weight_decay=0.05,
@@ -92,12 +106,12 @@ class ClassifySettings(Schedule):
             new_factor=1.0,
             bias_factor=1.0,
             backbone="resnet18",
-            pretrained=False,
+            start_from="scratch",
             output_stride=16,
             # From scratch on small images, dropout only keeps the net longer at calling everything absent; on
             # photographs, of which the features hold more, maps without it are a point worse.
             dropout=0.0 if image_side < PHOTO_SIDE else 0.5,
-            long_side=(round(image_side * 0.7), round(image_side * 1.1)),
+            long_side=view_sides(image_side, SMALLEST_VIEW, LARGEST_VIEW),
             crop=crop_side(image_side),
         )
 
@@ -128,7 +142,10 @@ def build_classifier(settings: ClassifySettings, num_classes: int, runtime: Runt
     """An untrained classifier; its random weights follow from the seed."""
     with runtime.seeded(STAGE, "weights"):
         backbone = loaded_backbone(
-            settings.backbone, settings.output_stride, weights=settings.weights, pretrained=settings.pretrained
+            settings.backbone,
+            settings.output_stride,
+            weights=settings.weights,
+            pretrained=settings.start_from == "imagenet",
         )
         net = CamClassifier(backbone, num_classes, settings.dropout)
     to_channels_last(net)
@@ -147,7 +164,7 @@ def load_classifier(run: RunFolder, num_classes: int, settings: ClassifySettings
     Raises:
         ValueError: if the weights are missing or damaged.
     """
-    net = build_classifier(replace(settings, pretrained=False, weights=""), num_classes, runtime)
+    net = build_classifier(replace(settings, start_from="scratch", weights=""), num_classes, runtime)
     net.load_state_dict(run.weights(STAGE))
     return net
 

@@ -62,6 +62,10 @@ class LocalizeSettings:
         check_number("LocalizeSettings.map_stride", self.map_stride, 1)
         check_number("LocalizeSettings.fence", self.fence, 0)
 
+    def sides(self) -> tuple[float, ...]:
+        """Long sides in pixels at which it looks at images; 0 means their own size."""
+        return (self.max_side * max(self.scales),)
+
     @classmethod
     def paper(cls) -> LocalizeSettings:
         """The published views; the maps are kept at full size."""

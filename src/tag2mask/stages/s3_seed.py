@@ -50,6 +50,10 @@ class SeedSettings:
     max_side: int = 1024
     score_stride: int = 2
 
+    def sides(self) -> tuple[float, ...]:
+        """Long sides in pixels at which it looks at images; 0 means their own size."""
+        return (self.max_side,)
+
     @classmethod
     def paper(cls) -> SeedSettings:
         """The published exponents, at full size."""

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from tag2mask.checks import check_choice, check_number
+from tag2mask.checks import check_number
 from tag2mask.datasets.memory import Kept
 from tag2mask.learning.batches import collate_labelled, epoch_batches
-from tag2mask.learning.fit import Schedule, fit
-from tag2mask.learning.views import check_jitter
-from tag2mask.nets.affinity_net import AffinityNet
-from tag2mask.nets.backbones import frozen_parameters, to_channels_last
+from tag2mask.learning.fit import fit
+from tag2mask.learning.schedule import NetSettings, epochs_for
+from tag2mask.nets.affinity_net import SIDE_CHANNELS, AffinityNet
+from tag2mask.nets.backbones import frozen_parameters, level_strides, to_channels_last
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets
 from tag2mask.ops.losses import pair_loss
 from tag2mask.ops.seeds import seed_labels
 from tag2mask.ops.sizes import limit_long_side, working_size
 from tag2mask.ops.windows import cut_window, padded_view, random_window
 from tag2mask.records import IGNORE, LabelledBatch
-from tag2mask.runs.settings import weights_file
 from tag2mask.weights.starting import check_stride, starting_backbone
 
 if TYPE_CHECKING:
@@ -38,15 +37,24 @@ if TYPE_CHECKING:
 STAGE = "04_affinity"
 
 
+VIEWS, FEWEST_EPOCHS, MOST_EPOCHS = 1_200, 3, 8
+"""Quick: pairs are plenty in every image, so that few views are enough; 8 epochs are the authors'."""
+
+COARSE = 16
+"""AffinityNet does without levels of more pixels per cell: objects would be hardly larger than its cells."""
+
+PAPER_RATES = {"vgg16_dilated": 0.1, "resnet38": 0.01}
+"""Learning rate by network, both the authors'."""
+
+PAPER_RATE = 0.01
+"""Of any other network: chosen as for the residual one."""
+
+
 @dataclass(frozen=True)
-class AffinitySettings(Schedule):
+class AffinitySettings(NetSettings):
     """How AffinityNet is trained, and at which resolution it and the walk work.
 
     Args:
-        backbone: any timm name, or ``resnet38`` or ``vgg16_dilated`` (authors).
-        start_from: weights to begin with: ``imagenet`` (paper) or those of the ``classifier``, which must then
-            have the same backbone.
-        weights: a file with what ``imagenet`` stands for; without it, timm's weights.
         output_stride: image pixels per cell (paper: 8).
         cells: cells along an image's longer side; images are enlarged (or shrunk) until they have as many, 0
             keeps their size. A typical object spans a fifth to a quarter of a photograph, so 40 makes it at
@@ -59,17 +67,14 @@ class AffinitySettings(Schedule):
         without_last: how many of the backbone's deepest levels to leave out (paper: 0). At stride 8 the last level
             of a ResNet takes three quarters of the time.
         frozen_levels: feature levels whose weights stay as they are (authors freeze the first ones).
-        jitter: brightness, contrast, saturation, hue (authors: .3, .3, .3, .1).
     """
+
+    starts = ("classifier", "imagenet")
 
     epochs: int = 8
     batch_size: int = 8
     rate: float = 1e-3
-    new_factor: float = 10.0
     bias_factor: float = 2.0
-    backbone: str = "resnet50"
-    start_from: Literal["classifier", "imagenet"] = "imagenet"
-    weights: str = weights_file()
     output_stride: int = 8
     cells: int = 62
     radius: int = 5
@@ -77,22 +82,46 @@ class AffinitySettings(Schedule):
     crop: int = 56
     without_last: int = 0
     frozen_levels: int = 2
-    jitter: tuple[float, float, float, float] = (0.3, 0.3, 0.3, 0.1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("AffinitySettings.start_from", self.start_from, ("classifier", "imagenet"))
         # With a radius of 1 a cell has no neighbour, and there would be no pair to learn from.
-        for name, low in (("output_stride", 1), ("cells", 0), ("radius", 2), ("crop", 1)):
+        for name, low in (("cells", 0), ("radius", 2), ("without_last", 0), ("frozen_levels", 0)):
             check_number(f"AffinitySettings.{name}", getattr(self, name), low)
-        for name in ("without_last", "frozen_levels"):
-            check_number(f"AffinitySettings.{name}", getattr(self, name), 0)
-        check_jitter("AffinitySettings", self.jitter)
+
+    def sides(self) -> tuple[float, ...]:
+        """Long sides in pixels at which it looks at images; 0 means their own size."""
+        return (self.cells * self.output_stride,)
+
+    @property
+    def levels_left_out(self) -> int:
+        """How many of the backbone's deepest levels it does without."""
+        return self.without_last
+
+    def with_backbone(self, name: str) -> AffinitySettings:
+        """The same with another backbone, less its coarse levels.
+
+        Args:
+            name: of the backbone.
+
+        Raises:
+            ValueError: if there is none of this name, or it gives no feature maps.
+        """
+        strides = level_strides(name, self.output_stride)
+        spare = max(0, len(strides) - len(SIDE_CHANNELS))
+        left_out = min(spare, max(self.without_last, sum(stride > COARSE for stride in strides)))
+        stride = strides[len(strides) - left_out - 1]
+        return replace(self, backbone=name, without_last=left_out, output_stride=stride)
 
     @classmethod
-    def paper(cls) -> AffinitySettings:
-        """The published recipe; its momentum is the authors' 5e-4, which goes with a rate of 0.01 (PAPERS A8)."""
-        return cls(rate=0.01, momentum=5e-4, cells=0)
+    def paper(cls, backbone: str = "resnet50") -> AffinitySettings:
+        """The published recipe; its momentum is the authors' 5e-4, which goes with large rates (PAPERS A8).
+
+        Args:
+            backbone: the rate is that of this network.
+        """
+        rate = PAPER_RATES.get(backbone, PAPER_RATE)
+        return cls(backbone=backbone, rate=rate, momentum=5e-4, nesterov=False, fill_last=False, cells=0)
 
     @classmethod
     def quick(cls, images: int = 400) -> AffinitySettings:
@@ -102,7 +131,7 @@ class AffinitySettings(Schedule):
             images: how many there are; small sets get more epochs.
         """
         return cls(
-            epochs=max(3, min(8, round(1200 / max(1, images)))),
+            epochs=epochs_for(images, VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
             rate=1e-3,
             optimizer="adamw",
             weight_decay=0.05,

@@ -57,6 +57,10 @@ class WalkSettings:
     steps: int | Literal["auto"] = "auto"
     max_side: int = 1024
 
+    def sides(self) -> tuple[float, ...]:
+        """Long sides in pixels at which it looks at images; 0 means their own size."""
+        return (self.max_side,)
+
     @classmethod
     def paper(cls) -> WalkSettings:
         """The published walk."""

@@ -30,6 +30,9 @@ class StartSettings(Protocol):
     @property
     def start_from(self) -> str: ...
 
+    @property
+    def weights(self) -> str: ...
+
 
 def starting_backbone(
     settings: StartSettings,
