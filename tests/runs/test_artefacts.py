@@ -14,9 +14,21 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from tag2mask.runs.encodings import read_cams, read_region_scores, read_regions, read_scores, read_soft_mask, write_cams, write_region_scores, write_regions, write_scores, write_soft_mask, write_weights
 from tag2mask.disk import read_json, read_labels, read_unit, whole_file, write_json, write_labels, write_unit
 from tag2mask.records import IGNORE, Cams, Regions, SeedScores, SoftMask, labels_from_channels
+from tag2mask.runs.encodings import (
+    read_cams,
+    read_region_scores,
+    read_regions,
+    read_scores,
+    read_soft_mask,
+    write_cams,
+    write_region_scores,
+    write_regions,
+    write_scores,
+    write_soft_mask,
+    write_weights,
+)
 
 
 def random(*shape, seed=0):

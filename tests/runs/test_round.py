@@ -7,10 +7,9 @@ import shutil
 import pytest
 import torch
 
-from painted import fill_round, finish_round, note_run, Numbers, rounds_of, run_by_hand, Stripes
-from tag2mask.runs.places import PAIRWISE, REFINE, SHARPEN, UNARY
+from painted import Numbers, Stripes, fill_round, finish_round, note_run, rounds_of, run_by_hand
+from tag2mask.runs.places import PAIRWISE, REFINE, ROUND_STAGES, SHARPEN, UNARY
 from tag2mask.runs.round import Round
-from tag2mask.runs.places import ROUND_STAGES
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.stage_folder import Upstream
 

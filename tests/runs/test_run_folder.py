@@ -3,22 +3,21 @@
 import json
 import logging
 from dataclasses import dataclass
-
-import numpy as np
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from painted import note_run
-from tag2mask.runs.encodings import write_cams, write_scores
 from tag2mask.disk import write_labels, write_unit
-from tag2mask.runs.settings import plain
+from tag2mask.records import Cams, SeedScores
 from tag2mask.runs.artefacts import Artefacts, Kind
+from tag2mask.runs.encodings import write_cams, write_scores
 from tag2mask.runs.places import STAGES
 from tag2mask.runs.run_folder import RunFolder
+from tag2mask.runs.settings import plain
 from tag2mask.runs.stage_summary import TrainingState
-from tag2mask.records import Cams, SeedScores
 
 A, B, C, D = STAGES[:4]
 AFTER = {A: (), B: (A,), C: (B,), D: (A,)}

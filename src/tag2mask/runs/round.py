@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tag2mask.runs import artefacts
 from tag2mask.runs.artefacts import Artefacts, Kind, MeanSoftMasks
-from tag2mask.runs.places import ESTIMATE, MINE, OPTIONAL, PAIRWISE, REFINE, ROUND_STAGES, ROUNDS, SHARPEN, SUPERPIXELS, UNARY
+from tag2mask.runs.places import (
+    ESTIMATE,
+    MINE,
+    OPTIONAL,
+    PAIRWISE,
+    REFINE,
+    ROUND_STAGES,
+    ROUNDS,
+    SHARPEN,
+    SUPERPIXELS,
+    UNARY,
+)
 from tag2mask.runs.settings import Settings, settings_from
 from tag2mask.runs.stage_folder import STATE, WEIGHTS, Upstream, check_weights, load_weights_file, state_of, summary_of
 
@@ -50,7 +61,11 @@ class Round:
         return all(state.get("finished", False) and self._is_current(state) for state in needed)
 
     def _is_current(self, state: dict[str, Any]) -> bool:
-        after = {stage: key for stage, key in state["after"].items() if stage.startswith(f"{ROUNDS}/") and stage != SUPERPIXELS}
+        after = {
+            stage: key
+            for stage, key in state["after"].items()
+            if stage.startswith(f"{ROUNDS}/") and stage != SUPERPIXELS
+        }
         return all(state_of(self.run.path / stage).get("key", "") == key for stage, key in after.items())
 
     def of_start(self, stage: str) -> str | Upstream:

@@ -48,7 +48,6 @@ logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 
-
 @dataclass(frozen=True, eq=False)
 class FinalMasks:
     """The masks that are a run's result.

@@ -64,9 +64,7 @@ _RENAMED = {"pretrained": ("start_from", {True: "imagenet", False: "scratch"})}
 """Fields of version 0.1.0 -> what they are called now, and their values."""
 
 
-def settings_from(
-    kind: type[Settings], values: Mapping[str, Any], where: str, *, complete: bool = True
-) -> Settings:
+def settings_from(kind: type[Settings], values: Mapping[str, Any], where: str, *, complete: bool = True) -> Settings:
     """The settings that `plain` or `keyed` gave the values of, also of version 0.1.0.
 
     Args:

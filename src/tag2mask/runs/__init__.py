@@ -1,0 +1,1 @@
+"""The run folder: stages, artefacts, settings; whole files or none, never pickles."""
