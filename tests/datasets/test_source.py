@@ -84,21 +84,6 @@ def test_lists_of_voc(options, split, val_split, tmp_path):
     assert open_source(source).names
 
 
-def test_lists_and_tags_that_lie_elsewhere_are_noted_with_their_whole_path(tmp_path, monkeypatch):
-    voc_folder(tmp_path / "voc", train=NAMES[:2], val=NAMES[6:])
-    (tmp_path / "train_aug.txt").write_text("".join(f"/JPEGImages/{name}.jpg /x/{name}.png\n" for name in NAMES[:6]))
-    np.save(tmp_path / "cls_labels.npy", {name: np.eye(20)[14] for name in NAMES})
-    monkeypatch.chdir(tmp_path)
-    source = find_source("voc", split="train_aug.txt", tags_file="cls_labels.npy")
-    assert source.split == str(tmp_path / "train_aug.txt")
-    assert source.tags_file == str(tmp_path / "cls_labels.npy")
-    run = run_from(tmp_path / "run", source)
-    monkeypatch.chdir("/")
-    data = data_of(run)
-    assert (data.names, data.val_names) == (tuple(NAMES[:6]), tuple(NAMES[6:]))
-    assert all(data.tags(name).nonzero().flatten().tolist() == [14] for name in data.names)
-
-
 def test_coco_is_recognised(tmp_path):
     source = find_source(coco_folder(tmp_path))
     assert source == Source("coco", str(tmp_path), split="train2014", val_split="val2014")
@@ -137,33 +122,6 @@ def test_options_that_do_not_go_with_a_folder(tmp_path):
             find_source(tmp_path / path, **option)
     with pytest.raises(ValueError, match="found 'video'"):
         open_source(Source("video", str(tmp_path)))
-
-
-def test_data_of_a_run_that_was_made_from_voc(tmp_path):
-    voc_folder(tmp_path / "voc")
-    run = run_from(tmp_path / "run", find_source(tmp_path / "voc"))
-    assert data_of(run).names == tuple(NAMES[:6])
-    assert data_of(run, split="train").names == tuple(NAMES[:2])
-    (tmp_path / "voc").rename(tmp_path / "moved")
-    with pytest.raises(ValueError, match="which is not there"):
-        data_of(run)
-    assert data_of(run, tmp_path / "moved").val_names == tuple(NAMES[6:])
-    assert data_of(run, tmp_path / "moved", split="train").names == tuple(NAMES[:2])
-
-
-def test_data_of_a_run_that_notes_no_source_is_recognised(tmp_path):
-    voc_folder(tmp_path / "voc")
-    write_folder(tmp_path / "photos", {"a": "cow"})
-    run = run_from(tmp_path / "run", None)
-    assert data_of(run, tmp_path / "voc").names == tuple(NAMES[:6])
-    with pytest.raises(ValueError, match=r"expected the classes of the run .*20: aeroplane.*got 1: cow \(gone: "):
-        data_of(run, tmp_path / "photos")
-    of_cows = run_from(tmp_path / "cows", None, ["cow"])
-    assert data_of(of_cows, tmp_path / "photos").names == ("a",)
-    with pytest.raises(ValueError, match="does not say from what"):
-        data_of(run)
-    with pytest.raises(ValueError, match="no option but val_fraction, got split"):
-        data_of(of_cows, tmp_path / "photos", split="train")
 
 
 def test_check_lists_everything(tmp_path):

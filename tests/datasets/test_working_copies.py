@@ -18,9 +18,6 @@ from tag2mask.datasets.images import read_image, read_shrunk
 from tag2mask.datasets.scenes.scenes import make_scenes
 from tag2mask.datasets.working_copies import WorkingCopies
 from tag2mask.ops.sizes import resize_image
-from tag2mask.pipelines.affinitynet import AffinityNetSettings
-from tag2mask.pipelines.ial_settings import IALSettings
-from tag2mask.pipelines.prepare import working_side
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,11 +105,3 @@ def test_a_scene_can_be_shrunk() -> None:
     assert small.size == (48, 48)
     assert small.pixels.shape == (3, 16, 16)
     assert torch.equal(small.tags, scenes.tags(scenes.names[0]))
-
-
-def test_the_working_side_is_what_the_greediest_stage_needs() -> None:
-    quick = AffinityNetSettings.quick(320)
-    assert working_side(quick) == 640, "views of the maps at twice the size"
-    assert working_side(quick, IALSettings.quick(320)) == 640
-    assert working_side(IALSettings.quick(320)) == 384, "training views at 1.2 times the size"
-    assert working_side(AffinityNetSettings.paper()) == 0, "the paper shrinks nothing"

@@ -1,8 +1,6 @@
 """The training loop: resumed to the bit, the same for the same seed, loud about a loss that is no number."""
 
-import logging
 import math
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,19 +123,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     assert not same(first, other)
 
 
-@pytest.mark.parametrize("precision", ["32", "bf16"])
-def test_a_runtime_is_made_without_a_word(precision, caplog):
-    logger = logging.getLogger("lightning_fabric")
-    level = logger.level
-    logger.addHandler(caplog.handler)
-    try:
-        Runtime("cpu", precision)
-    finally:
-        logger.removeHandler(caplog.handler)
-    assert caplog.records == []
-    assert logger.level == level, "logging is left as it was"
-
-
 @pytest.mark.parametrize(
     ("field_name", "value"),
     [
@@ -149,15 +134,6 @@ def test_a_runtime_is_made_without_a_word(precision, caplog):
 def test_a_schedule_that_can_not_be_is_told(field_name, value):
     with pytest.raises(ValueError, match=rf"Schedule\.{field_name}: expected .*, got {value!r}\."):
         replace(SCHEDULES["sgd"], **{field_name: value})
-
-
-def test_what_is_drawn_follows_from_the_seed_and_the_words():
-    with runtime(3).seeded("view", 1, "cat"):
-        drawn = torch.rand(5)
-    expected = torch.Generator().manual_seed(runtime(3).derived_seed("view", 1, "cat"))
-    assert drawn.equal(torch.rand(5, generator=expected))
-    with runtime(3).seeded("view", 2, "cat"):
-        assert not drawn.equal(torch.rand(5))
 
 
 def test_training_leaves_the_global_generator_alone():
@@ -259,48 +235,6 @@ def test_the_rate_rises_and_then_falls_to_zero():
     assert [round(warm.factor(step, 10) / plain.factor(step, 10), 6) for step in range(4)] == [0.5, 1, 1, 1]
 
 
-def test_inference_puts_every_mode_back():
-    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()))
-    net.train()
-    net[1][0].eval()
-    before = [part.training for part in net.modules()]
-    assert len(set(before)) == 2
-    with runtime().inference(net) as model:
-        assert model is net
-        assert not any(part.training for part in net.modules())
-        assert not net(torch.ones(3, 2)).requires_grad
-    assert [part.training for part in net.modules()] == before
-    with pytest.raises(KilledError), runtime().inference(net):
-        raise KilledError
-    assert [part.training for part in net.modules()] == before
-    assert net(torch.ones(3, 2)).requires_grad
-
-
-def test_seeded_draws_the_same_for_the_same_words_and_puts_the_generator_back():
-    place = runtime(3)
-
-    def draw(*words):
-        with place.seeded(*words):
-            return torch.rand(4)
-
-    torch.manual_seed(1)
-    expected = torch.rand(2)
-    torch.manual_seed(1)
-    assert draw("view", 1, "a").equal(draw("view", 1, "a"))
-    assert not draw("view", 1, "a").equal(draw("view", 1, "b"))
-    assert torch.rand(2).equal(expected)
-    seeds = {runtime(seed).derived_seed(*words) for seed in (0, 1) for words in (("a",), ("a", 1), ("a1",), ())}
-    assert len(seeds) == 8
-
-
-def test_precision_follows_the_words():
-    assert Runtime("cpu", "32").precision == "32"
-    assert Runtime("cpu", "bf16").precision == "bf16"
-    assert Runtime("cpu", "auto").precision in {"32", "bf16"}
-    assert Runtime("cpu").device.type == "cpu"
-    assert (Runtime("cpu").workers, Runtime("cpu", workers=2).workers) == (0, 2)
-
-
 def test_bfloat16_trains_to_about_the_same_loss():
     losses = []
     for precision in ("32", "bf16"):
@@ -335,35 +269,3 @@ def test_clipping_bounds_a_step():
     )
     moved = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
     assert_close(moved.norm(), torch.tensor(0.5), rtol=1e-4, atol=0)
-
-
-def test_several_threads_ask_one_network_and_the_last_one_puts_it_back():
-    net, running = small_net().train(), runtime()
-    first_inside, second_inside = threading.Event(), threading.Event()
-
-    def first():
-        with running.inference(net):
-            first_inside.set()
-            second_inside.wait(10)
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    first_inside.wait(10)
-    with running.inference(net):
-        second_inside.set()
-        thread.join(10)
-        assert not any(part.training for part in net.modules())
-        assert not torch.is_grad_enabled()
-    assert all(part.training for part in net.modules())
-
-
-def test_inference_in_bfloat16_gives_what_it_gave_and_training_goes_on():
-    net, running = small_net(), Runtime("cpu", "bf16")
-    pixels = next(iter(batches(0)))[0]
-    with running.inference(net):
-        first, second = net(pixels), net(pixels)
-    assert first.equal(second)
-    assert not first.requires_grad
-    with running.fabric.autocast():
-        net(pixels).float().sum().backward()
-    assert all(parameter.grad is not None for parameter in net.parameters())

@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from torchvision.transforms.v2 import ColorJitter
 
-from tag2mask.ops.sizes import fit_long_side, limit_long_side, resize_image, shrink
 from tag2mask.ops.windows import Window, cut_window, jitter, normalise, padded_view, random_window
-from tag2mask.records import TaggedImage
 
 MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
 
@@ -22,24 +20,6 @@ def test_normalise_by_eye():
     pixels = torch.tensor([0, 255], dtype=torch.uint8).expand(3, 1, 2)
     expected = torch.tensor([[[-1.0, 1.0]], [[-1.0, 3.0]], [[0.0, 1.0]]])
     assert_close(normalise(pixels, MEAN, STD), expected)
-
-
-def test_the_long_side_decides():
-    assert fit_long_side((6, 8), 4) == (3, 4)
-    assert fit_long_side((8, 6), 16) == (16, 12)
-    assert fit_long_side((1, 500), 50) == (1, 50)
-
-
-def test_only_larger_images_shrink():
-    assert limit_long_side((6, 8), 8) == (6, 8)
-    assert limit_long_side((6, 8), 4) == (3, 4)
-    assert limit_long_side((6, 8), 0) == (6, 8)
-
-
-def test_resizing_keeps_a_plain_image_plain():
-    pixels = torch.full((3, 6, 8), 77, dtype=torch.uint8)
-    assert resize_image(pixels, (9, 5)).equal(torch.full((3, 9, 5), 77, dtype=torch.uint8))
-    assert resize_image(pixels, (6, 8)) is pixels
 
 
 def test_a_window_inside_is_a_plain_cut():
@@ -155,17 +135,6 @@ def test_a_window_shows_the_same_of_a_smaller_copy(seed, times, cells, crop):
     cuts = [cut_window(maps, window, fill=9, nearest=True, size=size) for maps in (large, small)]
     assert cuts[0].equal(cuts[1])
     assert cut_window(large, window, fill=9, nearest=True).equal(cuts[0])
-
-
-def test_a_shrunk_image_keeps_its_size():
-    image = TaggedImage("a", photo(40, 60), torch.tensor([True]))
-    small = shrink(image, 30)
-    assert small.pixels.shape == (3, 20, 30)
-    assert small.size == image.size == (40, 60)
-    assert small.pixels.equal(resize_image(image.pixels, (20, 30)))
-    for side in (60, 100, 0):
-        assert shrink(image, side).pixels is image.pixels
-    assert shrink(small, 15).size == (40, 60)
 
 
 def test_maps_need_a_channel():

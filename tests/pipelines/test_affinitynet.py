@@ -9,17 +9,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import tag2mask
 from tag2mask.datasets.folder import open_folder
 from tag2mask.learning import segmenting
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
-from tag2mask.pipelines.overrides import change_settings
-from tag2mask.pipelines.predict import _image_files, predict_files
 from tag2mask.records import labels_from_class_ids
 from tag2mask.runs.places import STAGES
 from tag2mask.stages import s1_classify, s4_affinity
@@ -251,82 +247,6 @@ def test_without_images_or_tags_there_is_nothing_to_learn(tmp_path):
         tiny_run(Reduced(scenes, (), ()), tmp_path / "run")
 
 
-def test_settings_are_changed_by_name():
-    settings = tiny_settings()
-    changes = ["seed.alpha_object=2", "walk.steps=auto", "classify.backbone=resnet34"]
-    changed = change_settings(settings, [*changes, "segment.rates=[1, 2]", "crf.iterations=3"])
-    assert changed.seed.alpha_object == 2.0
-    assert isinstance(changed.seed.alpha_object, float)
-    assert changed.walk.steps == "auto"
-    assert changed.classify.backbone == "resnet34"
-    assert changed.segment.rates == (1, 2)
-    assert changed.crf.iterations == 3
-    assert settings == tiny_settings(), "the argument stays as it is"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "seed.alpha=4",
-        "nothing.alpha=4",
-        "seed=4",
-        "alpha_object=4",
-        "seed.alpha_object",
-        "seed.alpha_object=many",
-        "classify.pretrained=true",
-        "classify.backbone=18",
-        "classify.epochs=[3]",
-        "localize.scales=2",
-        "classify.epochs=2.5",
-        "classify.batch_size=auto",
-        "classify.optimizer=adam",
-        "segment.start_from=nowhere",
-    ],
-)
-def test_a_change_that_can_not_be_is_told(change):
-    with pytest.raises(ValueError, match="setting "):
-        change_settings(tiny_settings(), [change])
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ("classify.epochs=2.5", "expected a whole number, got 2.5"),
-        ("classify.epochs=NaN", "expected a whole number"),
-        ("walk.steps=2.5", "expected a whole number or auto"),
-        ("classify.optimizer=adam", "expected sgd or adamw, got 'adam'"),
-        ("classify.jitter=[1, 2]", "expected a list of 4 times a number"),
-        ('localize.scales=[1, "a"]', "expected a number, got 'a'"),
-        ("classify.epochs=0", "ClassifySettings.epochs: expected 1 or more, got 0"),
-        ("affinity.rate=0", "AffinitySettings.rate: expected a number above 0, got 0"),
-        ("segment.warmup=1", "SegmentSettings.warmup: expected 0 or more and below 1, got 1"),
-        ("affinity.radius=1", "AffinitySettings.radius: expected 2 or more"),
-        ("affinity.cells=-1", "AffinitySettings.cells: expected 0 or more"),
-        ("affinity.crop=0", "AffinitySettings.crop: expected 1 or more"),
-        ("classify.long_side=[300, 200]", "the largest: expected 300 or more, got 200"),
-        ("segment.jitter=[0, 0, 0, 0.6]", "expected a hue of at most 0.5"),
-        ("localize.scales=[]", "expected at least one scale"),
-        ("localize.scales=[1, 0]", "LocalizeSettings.scales: expected a number above 0"),
-        ("classify.start_from=classifier", "ClassifySettings.start_from: expected one of imagenet, scratch"),
-        ("affinity.start_from=scratch", "AffinitySettings.start_from: expected one of classifier, imagenet"),
-        ("classify.weights=net.pth", "expected start_from 'imagenet' beside a file of weights, got 'scratch'"),
-        ("classify.epochs=true", "expected a whole number, got True"),
-        ("localize.map_stride=0", "LocalizeSettings.map_stride: expected 1 or more"),
-    ],
-)
-def test_a_change_that_can_not_be_says_what_is_expected(change, words):
-    with pytest.raises(ValueError, match=re.escape(words)):
-        change_settings(tiny_settings(), [change])
-
-
-def test_whole_numbers_and_lists_are_taken_as_the_field_wants_them():
-    changed = change_settings(tiny_settings(), ["classify.epochs=3.0", "localize.scales=[1, 2]", "walk.beta=4"])
-    assert changed.classify.epochs == 3
-    assert isinstance(changed.classify.epochs, int)
-    assert changed.localize.scales == (1.0, 2.0)
-    assert all(isinstance(scale, float) for scale in (*changed.localize.scales, changed.walk.beta))
-
-
 def test_quick_settings_of_an_empty_set_and_of_broken_images():
     from tag2mask.datasets.dataset import Reduced
 
@@ -345,86 +265,3 @@ def test_paper_settings_are_the_published_ones():
     assert (paper.walk.beta, paper.walk.steps, paper.affinity.radius) == (8, 256, 5)
     assert (paper.crf.gaussian_sxy, paper.crf.gaussian_weight, paper.crf.iterations) == (3, 3, 10)
     assert (paper.crf.bilateral_sxy, paper.crf.bilateral_srgb, paper.crf.bilateral_weight) == (80, 13, 10)
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """Four images of other kinds and sizes than the scenes."""
-    folder = tmp_path / "new"
-    folder.mkdir()
-    Image.new("L", (40, 30), 90).save(folder / "grey.png")
-    Image.new("P", (31, 57), 3).save(folder / "palette.gif")
-    Image.new("RGBA", (64, 20), (10, 200, 30, 128)).save(folder / "see_through.png")
-    Image.new("RGB", (300, 100), (10, 200, 30)).save(folder / "wide.jpg")
-    return folder
-
-
-def test_a_finished_run_predicts_new_images(finished, photos):
-    trained = tag2mask.load(finished.path, runtime=tiny_runtime())
-    assert trained.class_names == finished.class_names()
-    sizes = {"grey.png": (30, 40), "palette.gif": (57, 31), "see_through.png": (20, 64), "wide.jpg": (100, 300)}
-    for name, size in sizes.items():
-        mask = trained.predict(photos / name)
-        assert mask.name == Path(name).stem
-        assert mask.labels.shape == mask.confidence.shape == size
-        assert int(mask.labels.max()) <= 6
-
-
-def test_a_prediction_is_that_of_the_run(scenes, scenes_folder, finished):
-    trained = tag2mask.load(finished.path, runtime=tiny_runtime())
-    name = scenes.val_names[0]
-    mask = trained.predict(scenes_folder / "images" / f"{name}.png")
-    assert mask.labels.equal(finished.predictions[name].labels)
-
-
-def test_predicted_files_have_the_size_of_their_images(finished, photos, tmp_path):
-    (photos / "broken.png").write_bytes(b"no image")
-    done, failed = predict_files(finished, [photos], tmp_path / "out", tiny_runtime())
-    assert (done, failed) == (4, 1)
-    for name, size in (("grey", (40, 30)), ("palette", (31, 57)), ("see_through", (64, 20)), ("wide", (300, 100))):
-        with Image.open(tmp_path / "out" / "masks" / f"{name}.png") as image:
-            assert (image.mode, image.size) == ("P", size)
-            assert np.array(image).max() <= 6
-        with Image.open(tmp_path / "out" / "confidence" / f"{name}.png") as image:
-            assert (image.mode, image.size) == ("L", size)
-        with Image.open(tmp_path / "out" / "overlays" / f"{name}.jpg") as image:
-            assert image.size == size
-    with pytest.raises(ValueError, match=r"broken\.png"):
-        predict_files(finished, [photos], tmp_path / "out", tiny_runtime(), strict=True)
-
-
-def test_images_of_one_name_do_not_overwrite_each_other(finished, tmp_path):
-    for folder, suffix in (("a", "png"), ("a", "gif"), ("b", "png")):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        Image.new("RGB", (20, 20)).save(tmp_path / folder / f"same.{suffix}")
-    files = [tmp_path / "a" / "same.png", tmp_path / "b" / "same.png", tmp_path / "a" / "same.gif"]
-    done, _ = predict_files(finished, files, tmp_path / "out", tiny_runtime())
-    assert done == 3
-    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 3
-
-
-def test_nothing_to_predict_is_told(finished, tmp_path):
-    with pytest.raises(ValueError, match="expected images, found none"):
-        predict_files(finished, [tmp_path], tmp_path / "out", tiny_runtime())
-    with pytest.raises(ValueError, match="found nothing there"):
-        predict_files(finished, [tmp_path / "missing.png"], tmp_path / "out", tiny_runtime())
-
-
-def test_only_a_finished_run_can_be_loaded(copied, tmp_path):
-    (copied.path / "06_segment" / "stage.json").unlink()
-    with pytest.raises(ValueError, match="expected a finished run"):
-        tag2mask.load(copied.path)
-    with pytest.raises(ValueError, match="expected a"):
-        tag2mask.load(tmp_path / "nowhere")
-    assert not (tmp_path / "nowhere").exists(), "looking at a run makes none"
-
-
-def test_many_files_of_one_name_get_short_names_of_their_own(tmp_path):
-    files = [tmp_path / f"cam{number}" / "images" / f"0.{'jpg' if number % 2 else 'png'}" for number in range(40)]
-    for file in files:
-        file.parent.mkdir(parents=True)
-        file.touch()
-    named = _image_files(files)
-    assert list(named.values()) == files
-    assert list(named)[:5] == ["0", "images_0", "images_0_png", "images_0_jpg", "0_2"]
-    assert max(map(len, named)) < 14

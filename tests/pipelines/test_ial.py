@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 import tag2mask
 from painted import note_run, rounds_of
@@ -25,7 +24,7 @@ from tag2mask.datasets.working_copies import WorkingCopies
 from tag2mask.learning.segmenting import SegmentSettings
 from tag2mask.pipelines.ial import run_ial
 from tag2mask.pipelines.ial_settings import IALSettings, RoundSettings
-from tag2mask.pipelines.predict import load, predict_files
+from tag2mask.pipelines.predict import load
 from tag2mask.runs import image_numbers as tally_module
 from tag2mask.runs.manifest import Origin
 from tag2mask.runs.places import ROUND_STAGES
@@ -472,58 +471,6 @@ def test_images_that_the_start_left_out_are_left_out(scenes, copied, tmp_path):
     regions = run.path / "rounds" / "0_superpixels" / "regions"
     assert [(regions / f"{name}.npz").is_file() for name in scenes.names] == [False] + [True] * 7
     assert Round(run, 1).summaries()["1_unary"].items == 7 * ONE.unary.epochs
-
-
-def test_the_last_round_predicts(scenes, scenes_folder, rounds, tmp_path):
-    trained = load(rounds.path, runtime=tiny_runtime())
-    assert trained.class_names == rounds.class_names()
-    last, name = Round(rounds, 2), scenes.val_names[0]
-    path = scenes_folder / "images" / f"{name}.png"
-    assert trained.predict(path).labels.equal(last.unary[name])
-    assert trained.predict(path, refine=True).labels.equal(last.masks[name].labels)
-    spread = trained.predict(path, refine=True).confidence
-    assert not spread.equal(trained.predict(path).confidence), "refining changes something"
-
-
-def test_files_are_predicted_refined_or_not(rounds, scenes_folder, tmp_path):
-    images = scenes_folder / "images" / "new"
-    for refine in (False, True):
-        assert predict_files(rounds, [images], tmp_path / str(refine), tiny_runtime(), refine=refine) == (2, 0)
-    plain, refined = (files_of(tmp_path / str(refine)) for refine in (False, True))
-    assert plain.keys() == refined.keys()
-    assert plain != refined
-
-
-def test_a_round_that_was_stopped_does_not_predict_with_its_new_settings(scenes, copied_rounds):
-    wider = with_changes(tiny_rounds(), unary={"width": 24})
-    with pytest.raises(StoppedError), stopped_while_writing("rounds/0_superpixels", 1):
-        tiny_ial(
-            scenes, copied_rounds.path, with_changes(wider, superpixels={"count": 20}), start=start_of(copied_rounds)
-        )
-    assert copied_rounds.manifest().ial["unary"]["width"] == 24
-    trained = load(copied_rounds.path, runtime=tiny_runtime())
-    assert trained.settings.width == 16, "the finished rounds are still those of the old settings"
-    with pytest.raises(StoppedError), stopped_while_writing("1_unary/weights", 1):
-        tiny_ial(scenes, copied_rounds.path, wider, start=start_of(copied_rounds))
-    assert rounds_of(copied_rounds) == 0
-    with pytest.raises(ValueError, match="expected a finished run, its segmenter is not trained"):
-        load(copied_rounds.path)
-
-
-def test_refining_without_rounds_is_told(finished, tmp_path):
-    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
-    trained = load(finished.path, runtime=tiny_runtime())
-    with pytest.raises(ValueError, match=r"expected a pairwise network to refine with, found none\. Make one with"):
-        trained.predict(tmp_path / "a.png", refine=True)
-    with pytest.raises(ValueError, match="expected a pairwise network"):
-        predict_files(finished, [tmp_path / "a.png"], tmp_path / "out", tiny_runtime(), refine=True)
-    assert not (tmp_path / "out").exists()
-
-
-def test_without_its_weights_a_round_does_not_predict(copied_rounds):
-    (copied_rounds.path / "rounds/2/4_pairwise/weights.safetensors").unlink()
-    with pytest.raises(ValueError, match="expected trained weights"):
-        load(copied_rounds.path)
 
 
 @pytest.mark.parametrize(

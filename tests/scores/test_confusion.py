@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
@@ -14,7 +13,6 @@ from reference.equality import DOUBLE, EXACT, SEEDS, SIZES, equality
 from reference.iou_by_pixel import counts_by_pixel, label_above, scores_by_count
 from tag2mask.records import IGNORE, labels_from_channels, labels_from_class_ids
 from tag2mask.scores.confusion import Confusion, ThresholdSweep, decided_share, mask_agreement
-from tag2mask.scores.score_table import ScoreRow, ScoreTable
 
 TRUTH = torch.tensor([[0, 0, 1], [1, 2, IGNORE]])
 PREDICTED = torch.tensor([[0, 1, 1], [0, 2, 2]])
@@ -206,46 +204,3 @@ def test_sweep_refuses_what_it_cannot_count():
         sweep.add(TRUTH, torch.zeros(1, 2, 3), torch.tensor([2]))
     with pytest.raises(ValueError, match="found the labels 7"):
         sweep.add(TRUTH.clone().fill_(7), torch.zeros(1, 2, 3), torch.tensor([0]))
-
-
-def make_table(num_classes):
-    names = tuple(f"class {i}" for i in range(num_classes))
-    truth, predicted = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1])
-    confusion = Confusion.of(truth, predicted, num_classes)
-    rows = (
-        ScoreRow("cam", "CAM", confusion, note="constant background 0.24"),
-        ScoreRow("seeds", "seeds", confusion, coverage=0.5),
-    )
-    return ScoreTable(names, rows)
-
-
-def test_table_as_dict_is_json_without_nan():
-    stages = json.loads(json.dumps(make_table(2).as_dict(), allow_nan=False))["stages"]
-    assert stages["cam"]["iou"] == {"background": 0.5, "class 0": 0.66667, "class 1": None}
-    assert stages["cam"]["mean_iou"] == 0.58333
-    assert stages["cam"]["precision"] == 0.83333
-    assert stages["cam"]["recall"] == 0.75
-    assert (stages["cam"]["coverage"], stages["seeds"]["coverage"]) == (None, 0.5)
-    assert stages["cam"]["note"] == "constant background 0.24"
-
-
-def test_a_class_called_background_does_not_replace_the_background():
-    confusion = Confusion.of(torch.tensor([0, 1]), torch.tensor([0, 0]), 1)
-    stages = ScoreTable(("background",), (ScoreRow("cam", "CAM", confusion),)).as_dict()["stages"]
-    assert stages["cam"]["iou"] == {"background": 0.5}
-
-
-@pytest.mark.parametrize("num_classes", [1, 12, 13])
-def test_plain_table_names_every_class(num_classes):
-    text = make_table(num_classes).table()
-    assert all(f"class {i}" in text for i in range(num_classes))
-    assert "constant background 0.24" in text
-    assert "58.3" in text
-    assert ("IoU per class" in text) == (num_classes > 12)
-    lines = [line for line in text.splitlines() if line.startswith(("CAM", "seeds"))]
-    assert len(lines) == 2
-
-
-def test_table_of_other_classes_is_an_error():
-    with pytest.raises(ValueError, match="C = 2"):
-        ScoreTable(("cat",), (ScoreRow("cam", "CAM", Confusion.empty(2)),))

@@ -7,7 +7,6 @@ import pytest
 from painted import note_run
 from tag2mask.datasets.dataset import without
 from tag2mask.disk import read_labels, write_labels
-from tag2mask.pipelines.publish import score_all
 from tag2mask.records import IGNORE
 from tag2mask.runs.round import Round
 from tag2mask.runs.run_folder import RunFolder
@@ -164,17 +163,3 @@ def test_a_mask_of_a_round_that_is_gone_is_told_but_weights_are_not_needed(scene
     (copied_rounds.path / "rounds/1/3_mine/mined" / f"{scenes.names[2]}.png").unlink()
     with pytest.raises(ValueError, match=r"scene_0002\.png: expected a file of a finished stage"):
         score_rounds(copied_rounds, scenes)
-
-
-def test_all_scores_of_a_run_or_what_there_is_of_them(scenes, finished, rounds):
-    both = score_all(finished, scenes)
-    assert tuple(row.key for row in both.stages.rows) == ROWS
-    assert both.rounds is None
-    apart = score_all(rounds, scenes)
-    assert apart.stages is None, "the stages are in another folder"
-    assert len(apart.rounds.rows) == 2
-    assert len(score_all(rounds, Blind(scenes), needed=True).rounds.rows) == 2
-    nothing = score_all(finished, Blind(scenes))
-    assert (nothing.stages, nothing.rounds) == (None, None)
-    with pytest.raises(ValueError, match="no ground truth: expected masks/"):
-        score_all(finished, Blind(scenes), needed=True)

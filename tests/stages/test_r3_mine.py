@@ -1,4 +1,4 @@
-"""IAL, mining: superpixels once, views whose regions line up, and regions that two opinions agree on."""
+"""IAL, mining: regions that two opinions agree on."""
 
 from __future__ import annotations
 
@@ -11,30 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from painted import STRIPES, Stripes, inside, run_by_hand, soft_by_hand, stripes_seen
+from painted import STRIPES, Stripes, run_by_hand, soft_by_hand
 from tag2mask.disk import read_json, write_json, write_labels
 from tag2mask.nets.backbones import Backbone
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.mining import allowed_labels, confident_regions, region_samples
 from tag2mask.ops.refine import sharpened_labels
-from tag2mask.ops.superpixels import SuperpixelSettings, superpixels
+from tag2mask.ops.superpixels import SuperpixelSettings
 from tag2mask.records import IGNORE, Regions, TaggedImage
 from tag2mask.runs.encodings import write_region_scores, write_soft_mask
-from tag2mask.runs.places import SUPERPIXELS
 from tag2mask.runs.round import Round
 from tag2mask.stages.r0_superpixels import make_superpixels
-from tag2mask.stages.r3_mine import (
-    MineSettings,
-    RegionViews,
-    _averaged,
-    collate_regions,
-    mine_regions,
-    region_loss,
-    region_probabilities,
-)
+from tag2mask.stages.r3_mine import MineSettings, _averaged, mine_regions, region_loss, region_probabilities
 from tag2mask.weights.starting import kept_levels
-from tiny import StoppedError, stopped_while_writing, tiny_rounds, tiny_runtime, with_changes
+from tiny import tiny_rounds, tiny_runtime, with_changes
 
 
 class Flat(Stripes):
@@ -44,134 +35,7 @@ class Flat(Stripes):
         return TaggedImage(name, torch.full((3, *self.size), 90, dtype=torch.uint8), self.tags(name))
 
 
-def test_superpixels_are_made_once(scenes, tmp_path):
-    run = run_by_hand(tmp_path, scenes)
-    settings = SuperpixelSettings(count=30)
-    make_superpixels(scenes, run, settings)
-    for name in scenes.names:
-        expected = superpixels(scenes[name].pixels, settings)
-        assert run.superpixels[name].ids.equal(expected.ids)
-    assert not any((run.path / SUPERPIXELS / "regions" / f"{name}.npz").exists() for name in scenes.val_names)
-    files = sorted((run.path / SUPERPIXELS).rglob("*.npz"))
-    before = [file.stat().st_mtime_ns for file in files]
-    make_superpixels(scenes, run, settings)
-    assert [file.stat().st_mtime_ns for file in files] == before
-    make_superpixels(scenes, run, replace(settings, count=10))
-    assert run.superpixels[scenes.names[0]].count < 20
-
-
-class Mixed(Stripes):
-    """Four images of one pixel, then four larger ones."""
-
-    def __init__(self):
-        super().__init__(names=tuple("abcdefgh"))
-
-    def __getitem__(self, name):
-        image = super().__getitem__(name)
-        return TaggedImage(name, image.pixels[:, :1, :1], image.tags) if name < "e" else image
-
-
-def test_superpixels_of_a_stopped_stage_are_not_made_again_and_the_summary_is_that_of_all(tmp_path):
-    data, settings = Mixed(), SuperpixelSettings(count=30)
-    whole, stopped = (run_by_hand(tmp_path / name, data) for name in ("whole", "stopped"))
-    make_superpixels(data, whole, settings)
-    with pytest.raises(StoppedError), stopped_while_writing("rounds/0_superpixels", 5):
-        make_superpixels(data, stopped, settings)
-    made = {path: path.stat().st_mtime_ns for path in (stopped.path / SUPERPIXELS).rglob("*.npz")}
-    assert 0 < len(made) < 8
-    make_superpixels(data, stopped, settings)
-    assert {path: path.stat().st_mtime_ns for path in made} == made
-    lines = [run.stage_summaries()[SUPERPIXELS].line for run in (whole, stopped)]
-    mean = (4 + sum(whole.superpixels[name].count for name in "efgh")) / 8
-    assert lines == [f"slic, {mean:.0f} superpixels an image"] * 2
-
-
-@pytest.mark.parametrize(("algorithm", "fewest"), [("slic", 2), ("felzenszwalb", 1)])
-def test_an_image_of_one_colour(tmp_path, algorithm, fewest):
-    data = Flat()
-    run = run_by_hand(tmp_path, data)
-    make_superpixels(data, run, SuperpixelSettings(algorithm, count=20))
-    assert run.superpixels["a"].ids.shape == data.size
-    assert (run.superpixels["a"].count == 1) == (fewest == 1)
-
-
-@pytest.mark.parametrize("algorithm", ["slic", "felzenszwalb"])
-def test_more_superpixels_than_pixels(tmp_path, algorithm):
-    data = Stripes(size=(3, 5))
-    run = run_by_hand(tmp_path, data)
-    make_superpixels(data, run, SuperpixelSettings(algorithm, count=400))
-    assert 1 <= run.superpixels["x/b"].count <= 15
-
-
-def test_superpixels_that_are_gone_are_told(tmp_path):
-    run = run_by_hand(tmp_path, Stripes())
-    with pytest.raises(ValueError, match=r"a\.npz: expected superpixels, found nothing .*Delete .*/0_superpixels"):
-        run.superpixels["a"]
-
-
 SETTINGS = replace(tiny_rounds().mine, long_side=(40, 90), crop=64, jitter=(0, 0, 0, 0))
-
-
-def views_of(data, em_round, samples=None):
-    samples = samples or {name: torch.arange(STRIPES) % 2 * 3 for name in data.names}
-    backbone = Backbone("resnet10t", 16)
-    return RegionViews(data, samples, em_round, SETTINGS, backbone=backbone, runtime=tiny_runtime()), backbone
-
-
-def test_views_show_pixels_and_regions_of_the_same_place(painted):
-    views, backbone = views_of(*painted)
-    assert len(views) == 2
-    outside = mirrored = 0
-    for epoch in range(12):
-        pixels, ids, labels, allowed = views[epoch, epoch % 2]
-        assert pixels.shape[-2:] == ids.shape == (64, 64)
-        stripes, clean = stripes_seen(pixels, backbone.mean, backbone.std)
-        assert clean.float().sum() > 500
-        assert (ids[clean] == stripes[clean]).float().mean() > 0.99
-        assert (ids[~inside(pixels)] == -1).all()
-        assert (ids[inside(pixels)] >= 0).all()
-        outside += int((ids < 0).sum())
-        seen = ids[ids >= 0]
-        row = ids[ids.amax(dim=1).argmax()]
-        mirrored += int((row[row >= 0].diff() < 0).any())
-        expected = [i % 2 * 3 if bool((seen == i).any()) else IGNORE for i in range(STRIPES)]
-        assert labels.tolist() == expected
-        assert allowed.tolist() == [[True, False, False, True]] * STRIPES
-    assert outside > 0
-    assert 0 < mirrored < 12, "half of the views are mirrored"
-
-
-def test_regions_that_are_no_sample_or_not_in_view_teach_nothing(painted):
-    data, em_round = painted
-    samples = {name: torch.tensor([0, IGNORE, 0, IGNORE, 0, IGNORE]) for name in data.names}
-    views, _ = views_of(data, em_round, samples)
-    hidden = 0
-    for epoch in range(12):
-        _, ids, labels, _ = views[epoch, 0]
-        for region in range(STRIPES):
-            seen = bool((ids == region).any())
-            hidden += not seen
-            assert int(labels[region]) == (0 if seen and region % 2 == 0 else IGNORE)
-    assert hidden > 0
-
-
-def test_views_follow_from_epoch_and_image(painted):
-    views, _ = views_of(*painted)
-    assert views[3, 1][0].equal(views[3, 1][0])
-    assert not views[3, 1][0].equal(views[4, 1][0])
-    assert not views[3, 1][0].equal(views[3, 0][0])
-
-
-def test_a_batch_numbers_its_regions_through(painted):
-    views, _ = views_of(*painted)
-    items = [views[0, 0], views[0, 1]]
-    batch = collate_regions(items)
-    assert batch.labels.shape == (12,)
-    assert batch.allowed.shape == (12, 4)
-    for place, (pixels, ids, labels, _) in enumerate(items):
-        assert batch.pixels[place].equal(pixels)
-        assert batch.ids[place].equal(torch.where(ids >= 0, ids + 6 * place, -1))
-        assert batch.labels[6 * place : 6 * place + 6].equal(labels)
 
 
 def test_background_and_objects_count_one_half_each():

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from painted import STRIPES, Stripes, fill_round, inside, run_by_hand, stripes_seen, superpixels_by_hand
-from tag2mask.learning.pairwise import PairwiseSettings, build_pairwise
+from tag2mask.learning.pairwise import build_pairwise
 from tag2mask.nets.backbones import Backbone
 from tag2mask.ops.losses import confident_region_loss, region_smoothness_loss
 from tag2mask.ops.superpixels import resize_regions
@@ -18,7 +18,7 @@ from tag2mask.records import IGNORE, SoftMask
 from tag2mask.runs.encodings import write_soft_mask
 from tag2mask.runs.round import Round
 from tag2mask.stages.r4_pairwise import PairwiseViews, collate_pairwise, learn_pairwise, pairwise_loss
-from tiny import tiny_rounds, tiny_runtime, with_changes
+from tiny import tiny_rounds, tiny_runtime
 
 SETTINGS = replace(tiny_rounds().pairwise, long_side=(40, 90), crop=64, jitter=(0, 0, 0, 0))
 
@@ -151,15 +151,6 @@ def test_every_kind_of_network_gets_gradients_where_it_has_weights(painted, chan
     assert any(name.startswith("backbone.") for name in used)
 
 
-def test_it_starts_from_the_classifier(finished):
-    start = finished.weights("01_classify")
-    net = build_pairwise(tiny_rounds().pairwise, 6, finished, tiny_runtime())
-    assert all(value.equal(start[f"backbone.{name}"]) for name, value in net.backbone.state_dict().items())
-    other = build_pairwise(tiny_rounds().pairwise, 6, None, tiny_runtime())
-    assert any(not value.equal(start[f"backbone.{name}"]) for name, value in other.backbone.state_dict().items())
-    assert net.weigh.weight.equal(other.weigh.weight), "the other weights follow from the seed"
-
-
 def test_training_goes_on_from_the_network_before(painted):
     data, em_round = painted
     before = build_pairwise(SETTINGS, 3, None, tiny_runtime())
@@ -187,30 +178,3 @@ def test_a_finished_stage_gives_the_weights_back(scenes, copied_rounds):
     net = learn_pairwise(scenes, em_round, tiny_rounds().pairwise, after=inputs, before=None, runtime=tiny_runtime())
     assert all(value.equal(kept[name]) for name, value in net.state_dict().items())
     assert {"confident_regions", "smoothness", "loss"} == copied_rounds.curves()["rounds/1/4_pairwise"].keys()
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"crop": 63}, r"PairwiseSettings\.crop: expected a multiple of the stride 2, got 63"),
-        ({"merge": "sum"}, r"PairwiseSettings\.merge: expected one of mean, gated, max"),
-        ({"hidden": -1}, r"PairwiseSettings\.hidden: expected 0 or more"),
-        ({"passes": 0}, r"PairwiseSettings\.passes: expected 1 or more"),
-        ({"stride": 0}, r"PairwiseSettings\.stride: expected 1 or more"),
-        ({"smoothness": -1.0}, r"PairwiseSettings\.smoothness: expected 0 or more"),
-        ({"signed": True}, r"PairwiseSettings\.edges: expected false with signed weights"),
-        ({"balance": -1.0}, r"PairwiseSettings\.balance: expected 0 or more"),
-        ({"start_from": "nowhere"}, r"PairwiseSettings\.start_from: expected one of"),
-    ],
-)
-def test_settings_that_can_not_be_are_told(change, words):
-    with pytest.raises(ValueError, match=words):
-        with_changes(tiny_rounds(), pairwise=change)
-
-
-def test_presets():
-    paper = PairwiseSettings.paper()
-    assert (paper.stride, paper.merge, paper.signed, paper.hidden, paper.passes) == (2, "max", True, 32, 2)
-    assert (paper.edges, paper.balance) == (False, 0)
-    assert PairwiseSettings.quick(images=100).epochs > PairwiseSettings.quick(images=2000).epochs
-    assert PairwiseSettings.quick(144).stride < PairwiseSettings.quick(320).stride

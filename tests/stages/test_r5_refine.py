@@ -1,4 +1,4 @@
-"""IAL, the estimates: tags applied, alpha_u, alpha_p = G alpha_u, and the energies by their formula."""
+"""IAL, the refined estimate: alpha_p = G alpha_u, and the energies by their formula."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from tag2mask.learning.pairwise import apply_pairwise, build_pairwise
 from tag2mask.learning.segmenting import build_segmenter, image_probabilities, predict_mask
 from tag2mask.ops.propagation import affinity_matrix
-from tag2mask.ops.soft_masks import soft_mask, with_tags
-from tag2mask.records import TaggedImage, labels_from_channels, labels_from_class_ids
+from tag2mask.ops.soft_masks import with_tags
+from tag2mask.records import labels_from_channels, labels_from_class_ids
 from tag2mask.runs.round import Round
 from tag2mask.stages.r5_refine import _energies
 from tiny import tiny_rounds, tiny_runtime
@@ -25,73 +25,6 @@ def probabilities(classes, *size, seed=0):
     return torch.randn(1 + classes, *size, generator=torch.Generator().manual_seed(seed)).mul(3).softmax(dim=0)
 
 
-def tags_of(*class_ids, classes=4):
-    tags = torch.zeros(classes, dtype=torch.bool)
-    tags[list(class_ids)] = True
-    return tags
-
-
-def test_only_the_background_and_the_tags_are_left_and_sum_to_1():
-    given = probabilities(4, 5, 6)
-    before = given.clone()
-    found = with_tags(given, tags_of(0, 3))
-    assert given.equal(before), "the argument stays as it is"
-    assert not found[[2, 3]].any()
-    assert_close(found.sum(dim=0), torch.ones(5, 6))
-    left = given[[0, 1, 4]]
-    assert_close(found[[0, 1, 4]], left / left.sum(dim=0))
-
-
-def test_what_has_every_tag_stays():
-    given = probabilities(4, 5, 6)
-    assert_close(with_tags(given, tags_of(0, 1, 2, 3)), given)
-
-
-def test_without_tags_all_is_background():
-    assert_close(with_tags(probabilities(4, 5, 6), tags_of())[0], torch.ones(5, 6))
-
-
-def test_where_nothing_is_left_is_background():
-    given = torch.zeros(3, 1, 2)
-    given[2, 0, 0] = 1.0  # All of the first pixel is a class that the image has no tag of.
-    given[:, 0, 1] = torch.tensor([0.0, 0.5, 0.5])
-    found = with_tags(given, torch.tensor([True, False]))
-    assert found[:, 0, 0].tolist() == [1, 0, 0]
-    assert found[:, 0, 1].tolist() == [0, 1, 0]
-    assert given[0].sum() == 0, "the argument stays as it is"
-
-
-def image_of(size, tags):
-    return TaggedImage("a", torch.zeros(3, *size, dtype=torch.uint8), tags)
-
-
-@pytest.mark.parametrize("stride", [1, 2, 4, 7])
-def test_a_soft_mask_is_the_mean_over_cells(stride):
-    whole = probabilities(4, 12, 20)
-    found = soft_mask(image_of((12, 20), tags_of(1, 3)), whole, stride)
-    assert found.class_ids.tolist() == [1, 3]
-    assert found.image_size == (12, 20)
-    assert found.probabilities.shape == (3, -(-12 // stride), -(-20 // stride))
-    assert_close(found.probabilities.sum(dim=0), torch.ones(found.probabilities.shape[1:]))
-    if 12 % stride == 0:
-        expected = F.avg_pool2d(with_tags(whole, tags_of(1, 3)), stride)
-        assert_close(found.probabilities, expected[[0, 2, 4]])
-        assert_close(found.spread(4), expected)
-
-
-def test_a_soft_mask_of_an_image_without_tags_is_background():
-    found = soft_mask(image_of((4, 4), tags_of()), probabilities(4, 4, 4), 2)
-    assert found.probabilities.tolist() == [[[1, 1], [1, 1]]]
-
-
-def test_a_soft_mask_with_300_classes_finds_the_channel_of_label_300():
-    whole = torch.zeros(301, 2, 2)
-    whole[299] = 1.0
-    found = soft_mask(image_of((2, 2), tags_of(298, classes=300)), whole, 1)
-    assert found.probabilities[1].min() == 1
-    assert labels_from_channels(found.spread(300).argmax(dim=0)).unique().tolist() == [300]
-
-
 @pytest.fixture(scope="module")
 def networks(rounds):
     """The two networks of round 1."""
@@ -101,17 +34,6 @@ def networks(rounds):
     pairwise = build_pairwise(SETTINGS.pairwise, 6, None, runtime)
     pairwise.load_state_dict(em_round.weights("4_pairwise"))
     return unary, pairwise
-
-
-def test_alpha_u_is_what_the_unary_network_says_among_the_tags(scenes, rounds, networks):
-    em_round, (unary, _), runtime = Round(rounds, 1), networks, tiny_runtime()
-    for name in scenes.names[:4]:
-        image = scenes[name]
-        with runtime.inference(unary):
-            whole = with_tags(image_probabilities(image.pixels, unary, SETTINGS.unary, runtime), image.tags)
-        assert em_round.unary[name].equal(labels_from_channels(whole.argmax(dim=0)))
-        cells = F.avg_pool2d(whole, SETTINGS.pairwise.stride)
-        assert_close(em_round.soft[name].spread(6), cells, atol=4 / 255, rtol=0)
 
 
 def test_held_out_images_are_estimated_without_tags(scenes, rounds, networks):
@@ -193,30 +115,6 @@ def test_the_energy_is_of_the_alpha_that_was_spread():
     # The same numbers, added up in another order.
     assert found["mined"] == pytest.approx(found["unary"], rel=1e-5), "nothing was mined"
     assert found["refined"] == pytest.approx(float((refined * (refined - again)).mean()), rel=1e-4)
-
-
-@pytest.mark.parametrize("size", [(48, 48), (33, 71), (1, 1), (200, 10)])
-@pytest.mark.parametrize("change", [{}, {"merge": "max", "signed": True, "edges": False, "hidden": 8, "passes": 2}])
-def test_images_of_any_size_are_refined(size, change):
-    settings, runtime = replace(SETTINGS.pairwise, **change), tiny_runtime()
-    net = build_pairwise(settings, 6, None, runtime)
-    with runtime.inference(net):
-        once, twice = apply_pairwise(
-            torch.zeros(3, *size, dtype=torch.uint8), probabilities(6, *size), net, settings, runtime, times=2
-        )
-    assert once.shape == twice.shape
-    assert max(once.shape[1:]) <= 32
-    assert_close(once.sum(dim=0), torch.ones(once.shape[1:]))
-    assert float(once.min()) >= 0
-
-
-def test_without_a_pairwise_network_alpha_p_is_alpha_u():
-    alpha = probabilities(2, 8, 8)
-    once, twice = apply_pairwise(
-        torch.zeros(3, 8, 8, dtype=torch.uint8), alpha, None, SETTINGS.pairwise, tiny_runtime(), times=2
-    )
-    assert once is alpha
-    assert twice is alpha
 
 
 def test_an_image_without_tags_is_background_in_every_round(scenes, rounds):

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from tag2mask.ops.crf import CrfSettings
-from tag2mask.ops.sizes import resize_labels
 from tag2mask.records import IGNORE, Cams, TaggedImage, labels_from_class_ids
 from tag2mask.stages.s3_seed import SeedSettings, image_seeds
 from tiny import tiny_settings
@@ -63,13 +62,6 @@ def test_a_large_image_is_refined_small_and_its_seeds_are_large():
     assert seeds.shape == refined.shape == (20, 24)
     assert scores.low.shape == (2, 5, 6)
     assert set(seeds.unique().tolist()) <= {0, 5, IGNORE}
-
-
-def test_resized_labels_are_old_labels():
-    labels = torch.tensor([[0, 255], [300, 7]])
-    large = resize_labels(labels, (4, 6))
-    assert large.tolist() == [[0, 0, 0, 255, 255, 255]] * 2 + [[300, 300, 300, 7, 7, 7]] * 2
-    assert resize_labels(large, (2, 2)).equal(labels)
 
 
 def test_seeds_of_the_run_hold_only_tags(scenes, finished):

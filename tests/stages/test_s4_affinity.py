@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tag2mask.nets.backbones import Backbone
-from tag2mask.ops.sizes import grid_size, working_size
 from tag2mask.records import IGNORE, SeedScores, TaggedImage
 from tag2mask.stages.s4_affinity import AffinitySettings, SeedViews, build_affinity_net, train_affinity
 from tiny import tiny_runtime, tiny_settings
@@ -33,15 +32,6 @@ def views_of(settings, data=None):
     data = data or OneImage()
     backbone = Backbone("resnet10t", settings.output_stride)
     return SeedViews(data, data.scores(), settings, backbone, tiny_runtime())
-
-
-def test_the_working_size_has_the_wanted_cells():
-    settings = AffinitySettings(cells=40, output_stride=8)
-    assert working_size((213, 320), settings) == (213, 320)
-    assert working_size((100, 50), settings) == (320, 160)
-    assert grid_size((213, 320), settings) == (27, 40)
-    assert working_size((213, 321), replace(settings, cells=0)) == (213, 321)
-    assert grid_size((213, 321), replace(settings, cells=0)) == (27, 41)
 
 
 def test_a_view_that_holds_the_whole_image_has_its_seeds():

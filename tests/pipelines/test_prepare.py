@@ -1,0 +1,85 @@
+"""Before a run: the size to work at, and the data that a run was made from found again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fabricate import write_folder, write_voc
+
+from painted import note_run
+from tag2mask.datasets.source import find_source
+from tag2mask.datasets.voc import VOC_CLASSES
+from tag2mask.pipelines.affinitynet import AffinityNetSettings
+from tag2mask.pipelines.ial_settings import IALSettings
+from tag2mask.pipelines.prepare import data_of, working_side
+from tag2mask.runs.manifest import Origin
+from tag2mask.runs.run_folder import RunFolder
+
+
+def test_the_working_side_is_what_the_greediest_stage_needs() -> None:
+    quick = AffinityNetSettings.quick(320)
+    assert working_side(quick) == 640, "views of the maps at twice the size"
+    assert working_side(quick, IALSettings.quick(320)) == 640
+    assert working_side(IALSettings.quick(320)) == 384, "training views at 1.2 times the size"
+    assert working_side(AffinityNetSettings.paper()) == 0, "the paper shrinks nothing"
+
+
+OBJECTS = {f"2007_{image:06d}": ["cow", "person"] if image < 4 else ["cow"] for image in range(8)}
+
+
+NAMES = list(OBJECTS)
+
+
+def voc_folder(root, **lists):
+    """Eight images, which the lists share out."""
+    lists = lists or {"train": NAMES[:2], "val": NAMES[6:], "trainaug": NAMES[:6]}
+    return write_voc(root, OBJECTS, lists)
+
+
+def run_from(path, source, class_names=VOC_CLASSES):
+    """A run folder that notes a source."""
+    run = RunFolder(path)
+    note_run(run, origin=Origin(source=source), class_names=tuple(class_names))
+    return run
+
+
+def test_lists_and_tags_that_lie_elsewhere_are_noted_with_their_whole_path(tmp_path, monkeypatch):
+    voc_folder(tmp_path / "voc", train=NAMES[:2], val=NAMES[6:])
+    (tmp_path / "train_aug.txt").write_text("".join(f"/JPEGImages/{name}.jpg /x/{name}.png\n" for name in NAMES[:6]))
+    np.save(tmp_path / "cls_labels.npy", {name: np.eye(20)[14] for name in NAMES})
+    monkeypatch.chdir(tmp_path)
+    source = find_source("voc", split="train_aug.txt", tags_file="cls_labels.npy")
+    assert source.split == str(tmp_path / "train_aug.txt")
+    assert source.tags_file == str(tmp_path / "cls_labels.npy")
+    run = run_from(tmp_path / "run", source)
+    monkeypatch.chdir("/")
+    data = data_of(run)
+    assert (data.names, data.val_names) == (tuple(NAMES[:6]), tuple(NAMES[6:]))
+    assert all(data.tags(name).nonzero().flatten().tolist() == [14] for name in data.names)
+
+
+def test_data_of_a_run_that_was_made_from_voc(tmp_path):
+    voc_folder(tmp_path / "voc")
+    run = run_from(tmp_path / "run", find_source(tmp_path / "voc"))
+    assert data_of(run).names == tuple(NAMES[:6])
+    assert data_of(run, split="train").names == tuple(NAMES[:2])
+    (tmp_path / "voc").rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match="which is not there"):
+        data_of(run)
+    assert data_of(run, tmp_path / "moved").val_names == tuple(NAMES[6:])
+    assert data_of(run, tmp_path / "moved", split="train").names == tuple(NAMES[:2])
+
+
+def test_data_of_a_run_that_notes_no_source_is_recognised(tmp_path):
+    voc_folder(tmp_path / "voc")
+    write_folder(tmp_path / "photos", {"a": "cow"})
+    run = run_from(tmp_path / "run", None)
+    assert data_of(run, tmp_path / "voc").names == tuple(NAMES[:6])
+    with pytest.raises(ValueError, match=r"expected the classes of the run .*20: aeroplane.*got 1: cow \(gone: "):
+        data_of(run, tmp_path / "photos")
+    of_cows = run_from(tmp_path / "cows", None, ["cow"])
+    assert data_of(of_cows, tmp_path / "photos").names == ("a",)
+    with pytest.raises(ValueError, match="does not say from what"):
+        data_of(run)
+    with pytest.raises(ValueError, match="no option but val_fraction, got split"):
+        data_of(of_cows, tmp_path / "photos", split="train")
