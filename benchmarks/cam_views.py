@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.datasets.scenes.scenes import make_scenes
-from tag2mask.nets.looking import fused_on
+from tag2mask.nets.looking import looking_copy
 from tag2mask.ops.cam import merge_views, normalise_maps
 from tag2mask.ops.sizes import resize_image
 from tag2mask.ops.windows import normalise
@@ -110,7 +110,7 @@ def by_view(
 
 def by_pair(data: InMemory, net: CamClassifier, settings: LocalizeSettings, runtime: Runtime) -> None:
     """Every image, one after the other, an image and its mirror image at a time."""
-    net = fused_on(net, runtime)
+    net = looking_copy(net, runtime)
     with tempfile.TemporaryDirectory() as folder, runtime.inference(net):
         for name in data.names:
             write_cams(Path(folder) / f"{name}.npz", image_cams(data[name], net, settings, runtime))
@@ -140,7 +140,7 @@ def measure(name: str, count: int, repetitions: int, runtime: Runtime) -> str:
     }
     times = {way: time / count for way, time in best_times(calls, repetitions).items()}
     image = data[data.names[0]]
-    looking = fused_on(net, runtime)
+    looking = looking_copy(net, runtime)
     with runtime.inference(looking), runtime.inference(plain):
         ours = image_cams(image, looking, replace(settings, map_stride=1), runtime).scores
         theirs = one_view_at_a_time(image, plain, settings.scales, torch.contiguous_format)

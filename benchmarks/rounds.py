@@ -45,7 +45,7 @@ from tag2mask.stages.s5_walk import walk_masks
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.learning.segmenting import SegmentSettings
-    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.nets.segmenter import DeepLab
     from tag2mask.pipelines.affinitynet import AffinityNetSettings
 
 ABLATIONS = {
@@ -65,7 +65,7 @@ def open_run(path: Path) -> tuple[RunFolder, TagDataset, Runtime]:
     return run, data, Runtime(seed=manifest.seed)
 
 
-def held_out(net: Segmenter, data: TagDataset, settings: SegmentSettings, runtime: Runtime) -> float:
+def held_out(net: DeepLab, data: TagDataset, settings: SegmentSettings, runtime: Runtime) -> float:
     """Mean IoU of a segmenter on the held-out images, in percent."""
     total = Confusion.empty(len(data.class_names))
     with runtime.inference(net):

@@ -21,7 +21,7 @@ from tag2mask.learning import fit as training
 from tag2mask.nets.affinity_net import AffinityNet
 from tag2mask.nets.classifier import CamClassifier
 from tag2mask.nets.region_net import RegionNet
-from tag2mask.nets.segmenter import Segmenter
+from tag2mask.nets.segmenter import DeepLab
 from tag2mask.nets.spn import PairwiseNetwork
 from tag2mask.ops import random_walk
 from tag2mask.ops.crf import DenseCrf
@@ -172,7 +172,7 @@ PARTS: tuple[tuple[Any, str, str, int], ...] = (
     (CamClassifier, "cams", "", 5),
     (CamClassifier, "forward", "", 5),
     (AffinityNet, "forward", "", 5),
-    (Segmenter, "forward", "", 5),
+    (DeepLab, "forward", "", 5),
     (RegionNet, "forward", "", 5),
     (PairwiseNetwork, "guide", "", 5),
     (PairwiseNetwork, "refine", "", 5),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tag2mask.nets.backbones import to_channels_last
+from tag2mask.nets.looking import looking_copy
 from tag2mask.runtime import Runtime
 
 STEPS = 3
@@ -101,24 +102,26 @@ def test_precision_follows_the_words():
     assert (Runtime("cpu").workers, Runtime("cpu", workers=2).workers) == (0, 2)
 
 
-def test_several_threads_ask_one_network_and_the_last_one_puts_it_back():
+def test_several_threads_ask_a_copy_and_the_network_itself_stays_as_it_is():
     net, running = small_net().train(), runtime()
+    looking = looking_copy(net, running)
     first_inside, second_inside = threading.Event(), threading.Event()
 
     def first():
-        with running.inference(net):
+        with running.inference(looking):
             first_inside.set()
             second_inside.wait(10)
 
     thread = threading.Thread(target=first)
     thread.start()
     first_inside.wait(10)
-    with running.inference(net):
+    with running.inference(looking):
         second_inside.set()
         thread.join(10)
-        assert not any(part.training for part in net.modules())
+        assert not any(part.training for part in looking.modules())
         assert not torch.is_grad_enabled()
     assert all(part.training for part in net.modules())
+    assert [one is other for one, other in zip(net.parameters(), looking.parameters(), strict=True)].count(False) == 0
 
 
 def test_inference_in_bfloat16_gives_what_it_gave_and_training_goes_on():

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from tag2mask.datasets.save_folder import save_folder
     from tag2mask.datasets.scenes.scenes import make_scenes
     from tag2mask.datasets.voc import open_voc
+    from tag2mask.learning.segmenting import Segmenter
     from tag2mask.nets.affinity_net import AffinityNet
     from tag2mask.nets.classifier import CamClassifier
-    from tag2mask.nets.segmenter import Segmenter
     from tag2mask.ops.cam import background_scores
     from tag2mask.ops.crf import CrfSettings, dense_crf
     from tag2mask.ops.random_walk import random_walk
@@ -92,7 +92,7 @@ _HOMES = {
     "RunFolder": "runs.run_folder.RunFolder",
     "Runtime": "runtime.Runtime",
     "ScoreTable": "scores.score_table.ScoreTable",
-    "Segmenter": "nets.segmenter.Segmenter",
+    "Segmenter": "learning.segmenting.Segmenter",
     "background_scores": "ops.cam.background_scores",
     "dense_crf": "ops.crf.dense_crf",
     "load": "pipelines.predict.load",

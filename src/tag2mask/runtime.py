@@ -6,15 +6,15 @@ import hashlib
 import json
 import logging
 from contextlib import contextmanager
-from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from torch import nn
 
 
 Precision = Literal["auto", "32", "bf16"]
@@ -22,16 +22,26 @@ Precision = Literal["auto", "32", "bf16"]
 
 def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 numbers itself, which makes convolutions two to three times as fast."""
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="ignore") as info:
             flags = next((line for line in info if line.startswith("flags")), "")
     except OSError:
         return False
-    return bool(supported and supported()) and ("avx512_bf16" in flags or "amx_bf16" in flags)
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _fabric(device: str, precision: Literal["32-true", "bf16-mixed"] = "32-true") -> Fabric:
+def _kind_of(device: str) -> str:
+    """The kind of device that a word stands for."""
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _fabric(device: str, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
     """Fabric on one device, without the line that it logs about each choice of precision."""
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
@@ -56,15 +66,14 @@ class Runtime:
     def __init__(
         self, device: str = "auto", precision: Precision = "auto", seed: int = 0, workers: int | None = None
     ) -> None:
-        plain = _fabric(device)
-        on_cpu = plain.device.type == "cpu"
+        kind = _kind_of(device)
         if precision == "auto":
-            fast = cpu_has_bfloat16() if on_cpu else plain.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            fast = cpu_has_bfloat16() if kind == "cpu" else kind == "cuda" and torch.cuda.is_bf16_supported()
             precision = "bf16" if fast else "32"
         self.precision: str = precision
-        self.fabric = _fabric(device, "bf16-mixed" if precision == "bf16" else "32-true")
+        self.fabric = _fabric(kind, "bf16-mixed" if precision == "bf16" else "32-true")
         self.seed = seed
-        self.workers = workers if workers is not None else (0 if on_cpu else 4)
+        self.workers = workers if workers is not None else (0 if kind == "cpu" else 4)
 
     @property
     def device(self) -> torch.device:
@@ -80,20 +89,23 @@ class Runtime:
         """A generator of its own for one purpose, on the CPU; draws what `seeded` would."""
         return torch.Generator().manual_seed(self.derived_seed(*words))
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of convolutions and matrix products."""
-        return torch.bfloat16 if self.precision == "bf16" else torch.float32
-
     @contextmanager
     def inference(self, model: nn.Module) -> Iterator[nn.Module]:
         """The model on the device, in evaluation mode, with autocast and without gradients; put back afterwards.
 
-        Several threads may be inside with the same model.
+        Several threads may be inside with a model that is in evaluation mode already, as the copies of
+        `tag2mask.nets.looking` are.
         """
-        # Not torch's inference mode, in which autocast would cast the weights anew for every layer that is called.
-        with _evaluated(model.to(self.device)), torch.no_grad(), self.fabric.autocast():
-            yield model
+        training = [part for part in model.to(self.device).modules() if part.training]
+        for part in training:
+            part.training = False
+        try:
+            # Not torch's inference mode, in which autocast would cast the weights anew for every layer that is called.
+            with torch.no_grad(), self.fabric.autocast():
+                yield model
+        finally:
+            for part in training:
+                part.training = True
 
     @contextmanager
     def seeded(self, *words: object) -> Iterator[None]:
@@ -103,28 +115,3 @@ class Runtime:
         with torch.random.fork_rng([] if on_cpu else None):
             (torch.default_generator if on_cpu else torch).manual_seed(self.derived_seed(*words))
             yield
-
-
-_EVALUATED: dict[nn.Module, tuple[int, dict[nn.Module, bool]]] = {}
-
-
-_EVALUATED_TURNS = Lock()
-
-
-@contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; the last thread that leaves puts the modes back that the first one found."""
-    with _EVALUATED_TURNS:
-        inside, modes = _EVALUATED.get(model) or (0, {part: part.training for part in model.modules()})
-        _EVALUATED[model] = inside + 1, modes
-        model.eval()
-    try:
-        yield
-    finally:
-        with _EVALUATED_TURNS:
-            inside, modes = _EVALUATED.pop(model)
-            if inside > 1:
-                _EVALUATED[model] = inside - 1, modes
-            else:
-                for part, mode in modes.items():
-                    part.training = mode

@@ -125,7 +125,9 @@ def test_the_walk_s_values_are_the_best_of_those_offered():
     # Without a step a third is missing; with a weak beta the walk leaks.
     assert choice.values == {"alpha": 16.0, "beta": 8.0, "steps": 256}
     assert len(choice.evidence.rows) == 4
-    assert [[f"{number:.3f}" for number in numbers] for numbers in choice.judged] == [choice.evidence.rows[3][3:6]]
+    assert [[f"{number:.3f}" for number in numbers] for numbers in choice.judged] == [
+        list(choice.evidence.rows[3][3:6])
+    ]
     fixed = choose_walk(data, maps_of, judge(), alphas=(4.0,), betas=(2.0,), steps=(16,))
     assert fixed.values == {"alpha": 4.0, "beta": 2.0, "steps": 16}
 
@@ -162,7 +164,7 @@ def test_of_candidates_that_are_as_good_the_one_that_covers_least_is_chosen():
     assert _decide("", ["x"], words, found, np.array([1.0, 0.985, 0.99, 0.5]))[0] == 1
     chosen, evidence = _decide("", ["x"], words, found, np.array([1.0, 0.97, 0.99, 0.5]))
     assert chosen == 2
-    assert [row[-1] for row in evidence["rows"]] == ["", "", "chosen", ""]
+    assert [row[-1] for row in evidence.rows] == ["", "", "chosen", ""]
 
 
 def test_beta_is_the_one_at_which_images_do_best_at_their_own_alphas():

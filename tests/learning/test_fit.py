@@ -14,6 +14,7 @@ from painted import note_run
 from tag2mask.learning.fit import fit
 from tag2mask.learning.schedule import Schedule
 from tag2mask.nets.backbones import to_channels_last
+from tag2mask.nets.roles import roles_beside
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runtime import Runtime
 
@@ -188,6 +189,9 @@ class Scales(nn.Module):
         self.head = nn.Linear(1, 1)
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
+
+    def parameter_roles(self):
+        return roles_beside(self, self.backbone)
 
 
 def test_rates_of_old_and_new_weights_and_biases():

@@ -5,12 +5,12 @@ import torch
 from torch.testing import assert_close
 
 from tag2mask.nets.backbones import Backbone
-from tag2mask.nets.segmenter import Segmenter
+from tag2mask.nets.segmenter import DeepLab
 
 
 def build(stride=16, classes=3):
     torch.manual_seed(0)
-    return Segmenter(Backbone("resnet10t", stride), classes, width=16, rates=(1, 2))
+    return DeepLab(Backbone("resnet10t", stride), classes, width=16, rates=(1, 2))
 
 
 def pixels(*size, count=2):

@@ -22,7 +22,7 @@ from tag2mask.nets.backbones import Backbone, frozen_parameters, without_last
 from tag2mask.nets.classifier import CamClassifier
 from tag2mask.nets.paper_backbones import PAPER_BACKBONES, freeze_first_stages
 from tag2mask.nets.resnet38 import ResNet38
-from tag2mask.nets.segmenter import Segmenter
+from tag2mask.nets.segmenter import DeepLab
 from tag2mask.nets.vgg16 import Vgg16Dilated
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
 from tag2mask.weights.authors import (
@@ -290,6 +290,6 @@ def test_the_frozen_stages_are_the_first_two_levels(backbone):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_segmenter_on_the_authors_backbones(backbone):
     with torch.device("meta"):
-        net = Segmenter(Backbone(backbone, 8), 20).eval()
+        net = DeepLab(Backbone(backbone, 8), 20).eval()
     assert net.backbone.strides[net.fine_level] == 4
     assert net(torch.empty(2, 3, 65, 47, device="meta")).shape == (2, 21, 65, 47)

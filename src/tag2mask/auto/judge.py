@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tag2mask.nets.looking import fused_on
+from tag2mask.nets.looking import looking_copy
 from tag2mask.ops.cam import as_probabilities
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.separability import colour_bins, colour_separability
@@ -54,7 +54,7 @@ class MaskJudge:
     @cached_property
     def _looking(self) -> CamClassifier:
         """Made when it is first asked: a run that is finished judges nothing."""
-        return fused_on(self._classifier, self._runtime)
+        return looking_copy(self._classifier, self._runtime)
 
     def __call__(self, image: TaggedImage, candidates: Iterable[Tensor]) -> np.ndarray:
         """Judge the masks that several score maps of one image give.

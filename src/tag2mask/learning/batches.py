@@ -63,12 +63,15 @@ def epoch_batches(
         ]
         if not runtime.workers:
             return _made_in_threads(dataset, groups, collate)
-        return DataLoader(
+        loader = DataLoader(
             dataset,
             batch_sampler=groups,  # type: ignore[arg-type]
             collate_fn=collate,
             num_workers=runtime.workers,
         )
+        # Batches are records, which whoever learns from them brings to the device.
+        whole: Iterable[Any] = runtime.fabric.setup_dataloaders(loader, move_to_device=False)
+        return whole
 
     return batches, steps
 

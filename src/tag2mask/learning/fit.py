@@ -6,11 +6,12 @@ import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from tag2mask.nets.roles import roles_of
 from tag2mask.progress import progress_bar
 from tag2mask.runs.stage_summary import Curves, TrainingState
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tag2mask.learning.schedule import Schedule
+
+    LossFunction = Callable[[nn.Module, Any], Mapping[str, Tensor]]
     from tag2mask.runtime import Runtime
 
 
@@ -31,6 +34,14 @@ class CheckpointStore(Protocol):
     def load_checkpoint(self) -> tuple[dict[str, Tensor], TrainingState] | None: ...
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], state: TrainingState) -> None: ...
+
+
+@runtime_checkable
+class HasForwardMethods(Protocol):
+    """A network that is asked by other methods than ``forward``, which several processes have to know."""
+
+    @property
+    def forward_methods(self) -> tuple[str, ...]: ...
 
 
 @dataclass
@@ -48,7 +59,7 @@ class Fitted:
 
 def fit(
     model: nn.Module,
-    loss_fn: Callable[[nn.Module, Any], Mapping[str, Tensor]],
+    loss_fn: LossFunction,
     batches: Callable[[int], Iterable[Any]],
     schedule: Schedule,
     runtime: Runtime,
@@ -77,6 +88,7 @@ def fit(
         raise ValueError(f"{title}: no batch to train on. Check that the set holds images.")
     runtime.fabric.to_device(model)
     optimizer = _optimizer(model, schedule)
+    learner = Learner(model, optimizer, runtime, schedule.clip)
     done = Fitted()
     start = _restore(model, optimizer, done, store)
     writer = _writer(store)
@@ -89,7 +101,7 @@ def fit(
             with runtime.seeded(title, "epoch", epoch):
                 for index, batch in enumerate(batches(epoch)):
                     _set_rate(optimizer, schedule, epoch * steps_per_epoch + index, total)
-                    terms = _step(model, optimizer, loss_fn, batch, clip=schedule.clip, runtime=runtime)
+                    terms = learner.step(loss_fn, batch)
                     for name, value in terms.items():
                         sums[name] += value
                     done.steps += 1
@@ -104,24 +116,34 @@ def fit(
     return done
 
 
-def _step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss_fn: Callable[[nn.Module, Any], Mapping[str, Tensor]],
-    batch: Any,
-    *,
-    clip: float,
-    runtime: Runtime,
-) -> dict[str, float]:
-    with runtime.fabric.autocast():
-        terms = loss_fn(model, batch)
-        loss = torch.stack([term.float() for term in terms.values()]).sum()
-    optimizer.zero_grad(set_to_none=True)
-    runtime.fabric.backward(loss)
-    if clip > 0:
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
-    optimizer.step()
-    return {name: float(term.detach()) for name, term in terms.items()}
+class Learner:
+    """A model and its optimiser, set up by Fabric.
+
+    Args:
+        model: on the device.
+        optimizer: of its parameters.
+        runtime: device and precision.
+        clip: largest norm of the gradient; 0 means no limit.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, runtime: Runtime, clip: float) -> None:
+        self._fabric, self._clip = runtime.fabric, clip
+        self._model, self._optimizer = self._fabric.setup(model, optimizer, move_to_device=False)
+        if isinstance(model, HasForwardMethods):
+            for name in model.forward_methods:
+                self._model.mark_forward_method(name)
+
+    def step(self, loss_fn: LossFunction, batch: Any) -> dict[str, float]:
+        """Learn from one batch; the terms of its loss."""
+        with self._fabric.autocast():
+            terms = loss_fn(self._model, batch)
+            loss = torch.stack([term.float() for term in terms.values()]).sum()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._fabric.backward(loss)
+        if self._clip > 0:
+            self._fabric.clip_gradients(self._model, self._optimizer, max_norm=self._clip, error_if_nonfinite=False)
+        self._optimizer.step()
+        return {name: float(term.detach()) for name, term in terms.items()}
 
 
 def _record(done: Fitted, means: dict[str, float], epoch: int, title: str, writer: Any | None) -> None:
@@ -139,15 +161,11 @@ def _record(done: Fitted, means: dict[str, float], epoch: int, title: str, write
 
 def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    for name, parameter in model.named_parameters():
+    for parameter, role in roles_of(model):
         if not parameter.requires_grad:
             continue
-        # AffinityNet's group norms learn like the backbone's layers, and their weights decay (authors' code).
-        side_norm = name.startswith("side_norms.")
-        factor = 1.0 if side_norm or name.startswith("backbone.") else schedule.new_factor
-        is_bias = parameter.ndim <= 1 and not (side_norm and name.endswith(".weight"))
-        factor *= schedule.bias_factor if is_bias else 1.0
-        groups[factor, 0.0 if is_bias else schedule.weight_decay].append(parameter)
+        factor = (schedule.new_factor if role.new else 1.0) * (schedule.bias_factor if role.bias else 1.0)
+        groups[factor, 0.0 if role.bias else schedule.weight_decay].append(parameter)
     listed = [
         {"params": members, "factor": factor, "weight_decay": decay, "lr": schedule.rate * factor}
         for (factor, decay), members in groups.items()

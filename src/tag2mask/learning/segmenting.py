@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
@@ -16,8 +19,8 @@ from tag2mask.learning.fit import fit
 from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
 from tag2mask.learning.views import random_view
 from tag2mask.nets.backbones import to_channels_last
-from tag2mask.nets.looking import whole_view
-from tag2mask.nets.segmenter import Segmenter
+from tag2mask.nets.looking import Normalisation, Normalised, looking_copy, whole_view
+from tag2mask.nets.segmenter import DeepLab
 from tag2mask.ops.losses import label_loss, object_weight
 from tag2mask.ops.sizes import limit_long_side, resize_labels, size_of
 from tag2mask.ops.windows import cut_window
@@ -25,11 +28,12 @@ from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_fr
 from tag2mask.weights.starting import starting_backbone
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from collections.abc import Mapping
+
+    from torch import Tensor
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.learning.fit import CheckpointStore, Fitted
-    from tag2mask.nets.backbones import Backbone
     from tag2mask.records import TaggedImage
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runtime import Runtime
@@ -112,6 +116,70 @@ class SegmentSettings(NetSettings):
         )
 
 
+class Segmenter(Normalised, Protocol):
+    """Any segmentation network, of this package or another: a module that is trained and asked as it is.
+
+    It is called with (B, 3, H, W) float32 pixels, normalised with its `mean` and `std`, and gives (B, 1 + C, H, W)
+    logits, channel 0 the background.
+    """
+
+    def __call__(self, pixels: Tensor, /) -> Tensor: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor], /) -> object: ...
+
+
+def module_of(net: Segmenter) -> nn.Module:
+    """The segmenter as the module that it has to be.
+
+    Args:
+        net: a segmenter.
+
+    Raises:
+        TypeError: if it is no module, or does not say its mean and deviation.
+    """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"segmenter: expected a torch.nn.Module, got {type(net).__name__}.")
+    for name, values in (("mean", net.mean), ("std", net.std)):
+        if len(values) != 3:
+            raise ValueError(f"segmenter.{name}: expected three numbers, one of each colour, got {values!r}.")
+    return net
+
+
+def looking_segmenter(net: Segmenter, runtime: Runtime) -> Segmenter:
+    """A copy that only looks, see `tag2mask.nets.looking.looking_copy`.
+
+    Args:
+        net: trained.
+        runtime: where it looks.
+    """
+    made: Any = looking_copy(module_of(net), runtime)
+    return cast("Segmenter", made)
+
+
+@dataclass(frozen=True)
+class GivenSegmenter:
+    """Stands beside the settings of a segmenter that was given instead of built: another one is another stage.
+
+    Args:
+        segmenter: what it is called, and a digest of its weights' names and shapes.
+    """
+
+    segmenter: str
+
+    @classmethod
+    def of(cls, net: Segmenter) -> GivenSegmenter:
+        """Recognise a segmenter.
+
+        Args:
+            net: any.
+        """
+        shapes = json.dumps({name: list(value.shape) for name, value in net.state_dict().items()})
+        digest = hashlib.blake2b(shapes.encode(), digest_size=6).hexdigest()
+        return cls(f"{type(net).__qualname__} {digest}")
+
+
 class LabelSource(Protocol):
     """Where training labels come from: pseudo masks, seeds, or anything else with a label map per name."""
 
@@ -126,13 +194,15 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         data: TagDataset,
         masks: LabelSource,
         settings: SegmentSettings,
-        backbone: Backbone,
+        net: Normalised,
         *,
         runtime: Runtime,
         title: str = STAGE,
     ) -> None:
         self.data, self.masks, self.settings = data, masks, settings
-        self.backbone, self.runtime, self.title = backbone, runtime, title
+        self.runtime, self.title = runtime, title
+        # Not the network itself: views may be made in another process.
+        self.pixels = Normalisation(tuple(net.mean), tuple(net.std))
         self._labels = Kept(self._narrow_labels)
 
     def __len__(self) -> int:
@@ -142,7 +212,7 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         epoch, index = place
         image = self.data[self.data.names[index]]
         labels = self._labels[image.name]
-        window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.title)
+        window, pixels = random_view(image, epoch, self.settings, self.pixels, self.runtime, self.title)
         cut = cut_window(labels[None].int(), window, fill=IGNORE, nearest=True, size=image.size)[0]
         return image.name, pixels, cut.long()
 
@@ -151,13 +221,39 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         return resize_labels(self.masks[name].labels, size_of(self.data[name].pixels)).short()
 
 
-def build_segmenter(settings: SegmentSettings, num_classes: int, run: RunFolder | None, runtime: Runtime) -> Segmenter:
+def build_segmenter(settings: SegmentSettings, num_classes: int, run: RunFolder | None, runtime: Runtime) -> DeepLab:
     """The segmenter with the weights that its training starts from; random ones without a run."""
     with runtime.seeded(STAGE, "weights"):
         backbone = starting_backbone(settings, run, STAGE, weights=settings.weights)
-        net = Segmenter(backbone, num_classes, settings.width, settings.rates)
+        net = DeepLab(backbone, num_classes, settings.width, settings.rates)
     to_channels_last(net)
     return net
+
+
+def check_segmenter(net: Segmenter, num_classes: int) -> None:
+    """Require logits of background and classes for every pixel, before a training.
+
+    Args:
+        net: a segmenter.
+        num_classes: C.
+
+    Raises:
+        TypeError: if it is no module.
+        ValueError: if a small image gives logits of another shape.
+    """
+    module = module_of(net)
+    parameter = next(module.parameters())
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    with torch.no_grad():
+        found = tuple(net(torch.zeros(1, 3, 64, 96, device=parameter.device)).shape)
+    for part, training in modes:
+        part.training = training
+    if found != (1, 1 + num_classes, 64, 96):
+        raise ValueError(
+            f"segmenter: expected logits of shape (1, {1 + num_classes}, 64, 96) for an image of 64 x 96 pixels and "
+            f"{num_classes} classes beside the background, got {found}."
+        )
 
 
 def learn_masks(
@@ -181,7 +277,7 @@ def learn_masks(
         store: keeps checkpoints.
         title: beside the progress bar, and part of the seed.
     """
-    views = LabelledViews(data, masks, settings, net.backbone, runtime=runtime, title=title)
+    views = LabelledViews(data, masks, settings, net, runtime=runtime, title=title)
     batches, steps = epoch_batches(views, collate_labelled, settings, runtime, title)
     weight = object_weight((masks[name].labels for name in data.names), settings.balance)
 
@@ -189,7 +285,7 @@ def learn_masks(
         logits = model(batch.pixels.to(runtime.device, memory_format=torch.channels_last))
         return {"labels": label_loss(logits, batch.labels.to(runtime.device), weight)}
 
-    return fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=store)
+    return fit(module_of(net), loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=store)
 
 
 def image_probabilities(pixels: Tensor, net: Segmenter, settings: SegmentSettings, runtime: Runtime) -> Tensor:
@@ -207,7 +303,7 @@ def image_probabilities(pixels: Tensor, net: Segmenter, settings: SegmentSetting
         (1 + C, h, w) float32 probabilities, at the image's size or shrunk to `settings.max_side`.
     """
     size = limit_long_side(size_of(pixels), settings.max_side)
-    logits: Tensor = net(whole_view(pixels, size, net.backbone, runtime, mirrored=True))
+    logits: Tensor = net(whole_view(pixels, size, net, runtime, mirrored=True))
     probabilities = logits.float().softmax(dim=1)
     return ((probabilities[0] + probabilities[1].flip(-1)) / 2).cpu()
 

@@ -9,7 +9,7 @@ from tag2mask.ops.windows import padded_view, random_window
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tag2mask.nets.backbones import Backbone
+    from tag2mask.nets.looking import Normalised
     from tag2mask.ops.windows import Window
     from tag2mask.records import TaggedImage
     from tag2mask.runtime import Runtime
@@ -29,7 +29,7 @@ class ViewSettings(Protocol):
 
 
 def random_view(
-    image: TaggedImage, epoch: int, settings: ViewSettings, backbone: Backbone, runtime: Runtime, *purpose: str
+    image: TaggedImage, epoch: int, settings: ViewSettings, net: Normalised, runtime: Runtime, *purpose: str
 ) -> tuple[Window, Tensor]:
     """A random window of an image, and the (3, crop, crop) float32 pixels that it shows.
 
@@ -37,11 +37,11 @@ def random_view(
         image: to cut from.
         epoch: another one gives another view.
         settings: long side, crop and jitter.
-        backbone: whose mean and deviation are taken out.
+        net: whose mean and deviation are taken out.
         runtime: gives the seed.
         purpose: words for what trains on the view; another one's views are independent.
     """
     generator = runtime.generator(*purpose, "view", epoch, image.name)
     window = random_window(image.size, settings.long_side, settings.crop, generator)
-    mean, std = backbone.mean, backbone.std
+    mean, std = net.mean, net.std
     return window, padded_view(image.pixels, window, settings.jitter, mean, std, generator=generator, size=image.size)

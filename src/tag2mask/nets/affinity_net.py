@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.nets.backbones import Backbone, freeze_batch_norm
+from tag2mask.nets.roles import Role, roles_beside
 from tag2mask.nets.vgg16 import SIDE_GROUPS, Vgg16Dilated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SIDE_CHANNELS = (64, 128, 256)
 """Channels of the side convolutions on the last three levels (authors' code for ResNet-38)."""
@@ -49,6 +55,14 @@ class AffinityNet(nn.Module):
         for conv in self.sides:
             nn.init.kaiming_normal_(conv.weight)  # type: ignore[arg-type]
         nn.init.xavier_uniform_(self.merge.weight, gain=4)
+
+    def parameter_roles(self) -> Iterator[tuple[nn.Parameter, Role]]:
+        """The group norms learn like the backbone's layers, and their weights decay (authors' code)."""
+        norms = {id(parameter) for parameter in self.side_norms.parameters()}
+        scales = {id(norm.weight) for norm in self.side_norms if isinstance(norm, nn.GroupNorm)}
+        for parameter, role in roles_beside(self, self.backbone):
+            is_norm = id(parameter) in norms
+            yield parameter, Role(role.new and not is_norm, role.bias and id(parameter) not in scales)
 
     def train(self, mode: bool = True) -> AffinityNet:
         """Training mode for all but the batch norms, which keep their statistics (authors' code)."""

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from tag2mask.nets.paper_backbones import PaperBackbone
+from tag2mask.nets.roles import roles_beside
 from tag2mask.nets.vgg16 import Vgg16Dilated
 from tag2mask.ops.cam import class_activation_maps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tag2mask.nets.backbones import Backbone
+    from tag2mask.nets.roles import Role
 
 
 class CamClassifier(nn.Module):
@@ -33,6 +37,10 @@ class CamClassifier(nn.Module):
         self.head = nn.Linear(backbone.channels[-1], num_classes, bias=False)
         if isinstance(backbone.net, PaperBackbone):
             nn.init.xavier_uniform_(self.head.weight)
+
+    def parameter_roles(self) -> Iterator[tuple[nn.Parameter, Role]]:
+        """What is beside the backbone is new."""
+        return roles_beside(self, self.backbone)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, C) logits."""

@@ -8,10 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.checks import check_number
+from tag2mask.nets.roles import roles_beside
 from tag2mask.ops.superpixels import mask_pool
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tag2mask.nets.backbones import Backbone
+    from tag2mask.nets.roles import Role
 
 
 FINE_STRIDE = 4
@@ -50,6 +54,10 @@ class RegionNet(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, 1 + num_classes),
         )
+
+    def parameter_roles(self) -> Iterator[tuple[nn.Parameter, Role]]:
+        """What is beside the backbone is new."""
+        return roles_beside(self, self.backbone)
 
     def forward(self, pixels: Tensor, ids: Tensor, count: int) -> Tensor:
         """(B, 3, H, W) normalised, and the regions of the batch -> (R, 1 + C) logits.

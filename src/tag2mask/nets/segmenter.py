@@ -8,13 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tag2mask.nets.roles import roles_beside
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tag2mask.nets.backbones import Backbone
+    from tag2mask.nets.roles import Role
 
 
-class Segmenter(nn.Module):
+class DeepLab(nn.Module):
     """Atrous spatial pyramid pooling on the last level, joined with a fine level, then a 3x3 classifier.
 
     Args:
@@ -40,6 +43,20 @@ class Segmenter(nn.Module):
         self.fine = _conv(fine, 48, 1)
         self.decode = _conv(width + 48, width, 3)
         self.classify = nn.Conv2d(width, 1 + num_classes, 1)
+
+    @property
+    def mean(self) -> Sequence[float]:
+        """Of the pixels that it wants, each channel from 0 to 1."""
+        return self.backbone.mean
+
+    @property
+    def std(self) -> Sequence[float]:
+        """Of the pixels that it wants."""
+        return self.backbone.std
+
+    def parameter_roles(self) -> Iterator[tuple[nn.Parameter, Role]]:
+        """What is beside the backbone is new."""
+        return roles_beside(self, self.backbone)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, 1 + C, H, W) logits."""

@@ -16,12 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.checks import check_choice, check_number, check_shape
+from tag2mask.nets.roles import roles_beside
 from tag2mask.ops.propagation import Merge, convex_weights, neighbour_distances, propagate, signed_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tag2mask.nets.backbones import Backbone
+    from tag2mask.nets.roles import Role
 
 START = 0.9
 """What a pixel of an untrained network takes from its three neighbours together: values reach some ten cells far."""
@@ -87,6 +89,9 @@ class PairwiseNetwork(nn.Module):
         torch.Size([1, 2, 16, 24])
     """
 
+    forward_methods = ("guide", "refine")
+    """By which it is asked in a training, beside ``forward``."""
+
     def __init__(
         self,
         backbone: Backbone,
@@ -129,6 +134,10 @@ class PairwiseNetwork(nn.Module):
         channels = 0 if num_classes is None else 1 + num_classes
         self.lift = nn.Conv2d(channels, hidden, 1) if hidden else None
         self.lower = nn.Conv2d(hidden, channels, 1) if hidden else None
+
+    def parameter_roles(self) -> Iterator[tuple[nn.Parameter, Role]]:
+        """What is beside the backbone is new."""
+        return roles_beside(self, self.backbone)
 
     def forward(self, pixels: Tensor, probabilities: Tensor) -> Tensor:
         """`guide`, then `refine`: (B, 3, H, W) and (B, 1 + C, H', W') -> (B, 1 + C, h, w)."""

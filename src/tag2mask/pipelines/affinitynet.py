@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.learning.schedule import NetSettings
+    from tag2mask.learning.segmenting import Segmenter
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def run_affinitynet(
     runtime: Runtime | None = None,
     strict: bool = False,
     origin: Origin | None = None,
+    segmenter: Segmenter | None = None,
 ) -> RunFolder:
     """Image tags to pixel masks and a segmentation network.
 
@@ -125,6 +127,8 @@ def run_affinitynet(
         runtime: device, precision and seed.
         strict: an image that cannot be read is an error; otherwise it is reported and left out.
         origin: how the run was asked for, for ``run.json``.
+        segmenter: any segmentation network for the data's classes, see `tag2mask.learning.segmenting.Segmenter`;
+            trained in place. None: one is built as the settings say.
 
     Returns:
         The run folder: ``.masks``, ``.predictions``, ``.seeds``, ``.cams`` ...
@@ -135,12 +139,12 @@ def run_affinitynet(
     """
     settings = settings or AffinityNetSettings()
     runtime = runtime or Runtime()
-    check_backbones(run, settings)
+    check_backbones(run, settings, only=tuple(settings.nets()) if segmenter is None else ("classify", "affinity"))
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     data = prepare(working_copies(data, settings), run, settings, runtime, strict=strict, origin=origin or Origin())
 
     make_start(data, run, settings, runtime)
-    train_segmenter(data, run.masks, run, settings.segment, runtime=runtime)
+    train_segmenter(data, run.masks, run, settings.segment, runtime=runtime, net=segmenter)
     return run
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.learning.pairwise import PairwiseSettings
     from tag2mask.learning.segmenting import LabelSource, SegmentSettings
-    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.nets.segmenter import DeepLab
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.pipelines.ial_settings import RoundSettings
     from tag2mask.records import SoftMask
@@ -49,7 +49,7 @@ class RoundNetworks:
         pairwise: the propagation network g; None if the settings do without it.
     """
 
-    unary: Segmenter
+    unary: DeepLab
     pairwise: PairwiseNetwork | None
 
 

@@ -16,8 +16,16 @@ from PIL import Image
 from tag2mask.datasets.images import read_image
 from tag2mask.disk import whole_file, write_labels, write_unit
 from tag2mask.learning.pairwise import PairwiseSettings, apply_pairwise, build_pairwise
-from tag2mask.learning.segmenting import SegmentSettings, build_segmenter, image_probabilities, mask_of
-from tag2mask.nets.looking import fused_on
+from tag2mask.learning.segmenting import (
+    GivenSegmenter,
+    SegmentSettings,
+    build_segmenter,
+    image_probabilities,
+    looking_segmenter,
+    mask_of,
+    module_of,
+)
+from tag2mask.nets.looking import looking_copy
 from tag2mask.ops.sizes import size_of
 from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.progress import track
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.learning.segmenting import Segmenter
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.records import PseudoMask
     from tag2mask.runs.round import Round
@@ -92,20 +100,20 @@ class TrainedRun:
                 "Make one with `tag2mask ial`, or predict without --refine."
             )
         with ExitStack() as stack:
-            stack.enter_context(self.runtime.inference(self._fused))
-            if refine and self._fused_pairwise is not None:
-                stack.enter_context(self.runtime.inference(self._fused_pairwise))
+            stack.enter_context(self.runtime.inference(module_of(self._looking)))
+            if refine and self._looking_pairwise is not None:
+                stack.enter_context(self.runtime.inference(self._looking_pairwise))
             yield
 
     @cached_property
-    def _fused(self) -> Segmenter:
+    def _looking(self) -> Segmenter:
         """What `net` is once it is first asked."""
-        return fused_on(self.net, self.runtime)
+        return looking_segmenter(self.net, self.runtime)
 
     @cached_property
-    def _fused_pairwise(self) -> PairwiseNetwork | None:
+    def _looking_pairwise(self) -> PairwiseNetwork | None:
         """What `pairwise` is once it is first asked."""
-        return None if self.pairwise is None else fused_on(self.pairwise[0], self.runtime)
+        return None if self.pairwise is None else looking_copy(self.pairwise[0], self.runtime)
 
     def mask_of(self, name: str, pixels: Tensor, *, refine: bool = False) -> PseudoMask:
         """The mask of an image in memory; call inside `ready`.
@@ -115,33 +123,41 @@ class TrainedRun:
             pixels: (3, H, W) uint8.
             refine: spread the probabilities by the pairwise network.
         """
-        probabilities = image_probabilities(pixels, self._fused, self.settings, self.runtime)
+        probabilities = image_probabilities(pixels, self._looking, self.settings, self.runtime)
         if refine and self.pairwise is not None:
             _, settings = self.pairwise
-            [probabilities] = apply_pairwise(pixels, probabilities, self._fused_pairwise, settings, self.runtime)
+            [probabilities] = apply_pairwise(pixels, probabilities, self._looking_pairwise, settings, self.runtime)
         return mask_of(name, probabilities, size_of(pixels))
 
 
-def load(path: str | Path, *, runtime: Runtime | None = None) -> TrainedRun:
+def load(path: str | Path, *, runtime: Runtime | None = None, segmenter: Segmenter | None = None) -> TrainedRun:
     """Load a run's segmentation network: that of the last EM round if there are any, else the segmenter.
 
     Args:
         path: the run folder.
         runtime: where it shall run.
+        segmenter: a network like the one that the run was given, if it was; it gets the trained weights.
 
     Raises:
-        ValueError: if the folder is no run, or its network is not trained yet.
+        ValueError: if the folder is no run, its network is not trained yet, or is not like `segmenter`.
     """
     run = RunFolder.existing(path)
     runtime = runtime or Runtime()
     if (last := run.last_round()) is not None:
         return _load_round(last, runtime)
-    if SEGMENT not in run.stage_summaries():
+    summary = run.stage_summaries().get(SEGMENT)
+    if summary is None:
         raise ValueError(
             f"{run.path}: expected a finished run, its segmenter is not trained. Start it again to finish."
         )
     settings = settings_of(run).segment
-    net = build_segmenter(settings, len(run.class_names()), None, runtime)
+    given = "" if segmenter is None else GivenSegmenter.of(segmenter).segmenter
+    if given != summary.segmenter:
+        raise ValueError(
+            f"{run.path}: expected {summary.segmenter or 'no segmenter, as the run built its own'}, got "
+            f"{given or 'none'}. Give load a network like the one that the run was given."
+        )
+    net = segmenter or build_segmenter(settings, len(run.class_names()), None, runtime)
     net.load_state_dict(run.weights(SEGMENT))
     return TrainedRun(run, net, settings, runtime)
 

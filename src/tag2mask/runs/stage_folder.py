@@ -44,6 +44,7 @@ class Told(TypedDict, total=False):
     energy: Mapping[str, float]
     odds: Mapping[str, int]
     sharpened: bool
+    segmenter: str
 
 
 class StageFolder:
@@ -111,7 +112,9 @@ class StageFolder:
         self.finished = True
         logger.info("%s: %s (%.1f s)", self.name, line, seconds)
 
-    def finish_training(self, what: str, curves: Curves, *, epochs: int, images: int, more: str = "") -> None:
+    def finish_training(
+        self, what: str, curves: Curves, *, epochs: int, images: int, more: str = "", segmenter: str = ""
+    ) -> None:
         """Mark a stage that trained a network as done.
 
         Args:
@@ -120,9 +123,10 @@ class StageFolder:
             epochs: how many.
             images: how many an epoch goes through.
             more: what the line shall end with.
+            segmenter: what it is called, if it was given.
         """
         line = f"{what}, {epochs} epochs, loss {curves['loss'][-1][1]:.4f}{more}"
-        self.finish(line, items=images * epochs, curves=curves)
+        self.finish(line, items=images * epochs, curves=curves, segmenter=segmenter)
 
     def load_weights(self) -> dict[str, Tensor]:
         """The trained weights.

@@ -25,6 +25,7 @@ class StageSummary:
         energy: of a refining stage: J of alpha_u, Y^T L alpha_u and J of alpha_p, per pixel and class.
         odds: of a sharpening stage: how many images got which odds of the background.
         sharpened: of a refining stage: its masks are sharpened before they teach.
+        segmenter: of a stage whose segmenter was given: what it is called.
     """
 
     line: str
@@ -36,6 +37,7 @@ class StageSummary:
     energy: Mapping[str, float] = field(default_factory=dict)
     odds: Mapping[str, int] = field(default_factory=dict)
     sharpened: bool = False
+    segmenter: str = ""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tag2mask.learning.fit import CheckpointStore, Fitted
     from tag2mask.learning.segmenting import LabelSource, SegmentSettings
     from tag2mask.nets.backbones import Backbone
-    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.nets.segmenter import DeepLab
     from tag2mask.runs.round import Round
     from tag2mask.runs.stage_folder import Upstream
     from tag2mask.runtime import Runtime
@@ -115,10 +115,10 @@ def learn_unary(
     settings: SegmentSettings,
     *,
     after: tuple[str | Upstream, ...],
-    before: Segmenter | None,
+    before: DeepLab | None,
     share: float = 1.0,
     runtime: Runtime,
-) -> Segmenter:
+) -> DeepLab:
     """Train the unary network on the masks of the round, or load it if this was done before.
 
     Args:
@@ -170,7 +170,7 @@ def _likeliest(data: TagDataset, masks: Mapping[str, SoftMask]) -> Iterator[Tens
 
 
 def _learn_soft(
-    net: Segmenter,
+    net: DeepLab,
     data: TagDataset,
     masks: Mapping[str, SoftMask],
     settings: SegmentSettings,

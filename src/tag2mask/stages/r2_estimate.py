@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tag2mask.learning.segmenting import image_probabilities, mask_of
-from tag2mask.nets.looking import fused_on
+from tag2mask.nets.looking import looking_copy
 from tag2mask.ops.soft_masks import soft_mask, with_tags
 from tag2mask.parallel import Turns, map_images
 from tag2mask.runs.places import ESTIMATE, UNARY
@@ -14,7 +14,7 @@ from tag2mask.runs.places import ESTIMATE, UNARY
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.learning.segmenting import SegmentSettings
-    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.nets.segmenter import DeepLab
     from tag2mask.runs.round import Round
     from tag2mask.runtime import Runtime
 
@@ -33,7 +33,7 @@ class EstimateSettings:
 
 
 def estimate_unary(
-    data: TagDataset, net: Segmenter, em_round: Round, settings: SegmentSettings, *, stride: int, runtime: Runtime
+    data: TagDataset, net: DeepLab, em_round: Round, settings: SegmentSettings, *, stride: int, runtime: Runtime
 ) -> None:
     """alpha_u of every training image, its tags applied, and the plain masks of held-out ones; or find it done.
 
@@ -50,7 +50,7 @@ def estimate_unary(
     if stage.finished:
         return
     names, train = (*data.names, *data.val_names), set(data.names)
-    turns, looking = Turns(runtime.device, settings.max_side), fused_on(net, runtime)
+    turns, looking = Turns(runtime.device, settings.max_side), looking_copy(net, runtime)
     softs, masks = em_round.soft, em_round.unary
 
     def work(name: str) -> None:

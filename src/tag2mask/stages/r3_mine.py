@@ -14,7 +14,7 @@ from tag2mask.learning.fit import fit
 from tag2mask.learning.region_views import RegionBatch, RegionViews, collate_regions
 from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
 from tag2mask.nets.backbones import to_channels_last
-from tag2mask.nets.looking import fused_on, whole_view
+from tag2mask.nets.looking import looking_copy, whole_view
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
 from tag2mask.ops.mining import allowed_labels, confident_regions, mask_logits, region_labels_to_pixels, region_samples
 from tag2mask.ops.refine import sharpened_labels, soft_labels
@@ -259,7 +259,7 @@ def _judge(
 ) -> Tally:
     """Write the labels of the regions that are kept; how many regions of each image are kept, dropped and unknown."""
     tally = Tally(stage)
-    turns, looking = Turns(runtime.device, settings.max_side), fused_on(net, runtime)
+    turns, looking = Turns(runtime.device, settings.max_side), looking_copy(net, runtime)
 
     superpixels, all_scores, all_mined = em_round.run.superpixels, em_round.region_scores, em_round.mined
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,6 @@ from tag2mask.learning.batches import epoch_batches
 from tag2mask.learning.fit import fit
 from tag2mask.learning.pairwise import PairwiseSettings, build_pairwise
 from tag2mask.learning.views import random_view
-from tag2mask.nets.spn import PairwiseNetwork
 from tag2mask.ops.losses import confident_region_loss, object_weight, region_smoothness_loss
 from tag2mask.ops.sizes import size_of
 from tag2mask.ops.superpixels import join_regions, resize_regions
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.nets.backbones import Backbone
+    from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.ops.windows import Window
     from tag2mask.records import TaggedImage
     from tag2mask.runs.round import Round
@@ -151,8 +151,9 @@ def learn_pairwise(
     weight = object_weight((em_round.mined[name].labels for name in data.names), settings.balance)
 
     def loss(model: nn.Module, batch: PairwiseBatch) -> dict[str, Tensor]:
-        assert isinstance(model, PairwiseNetwork)
-        return pairwise_loss(model, batch, runtime, smoothness=settings.smoothness, object_weight=weight)
+        return pairwise_loss(
+            cast("PairwiseNetwork", model), batch, runtime, smoothness=settings.smoothness, object_weight=weight
+        )
 
     fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=title, store=stage)
     stage.save_weights(net.state_dict())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tag2mask.learning.pairwise import apply_pairwise
 from tag2mask.learning.segmenting import image_probabilities, mask_of
-from tag2mask.nets.looking import fused_on
+from tag2mask.nets.looking import looking_copy
 from tag2mask.nets.spn import resize_maps
 from tag2mask.ops.energy import smoothness_energy
 from tag2mask.ops.sizes import size_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.learning.pairwise import PairwiseSettings
     from tag2mask.learning.segmenting import SegmentSettings
-    from tag2mask.nets.segmenter import Segmenter
+    from tag2mask.nets.segmenter import DeepLab
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.records import TaggedImage
     from tag2mask.runs.round import Round
@@ -62,7 +62,7 @@ class Refiner:
         runtime: where they run.
     """
 
-    unary: Segmenter
+    unary: DeepLab
     unary_settings: SegmentSettings
     pairwise: PairwiseNetwork | None
     pairwise_settings: PairwiseSettings
@@ -129,8 +129,8 @@ def refine_masks(data: TagDataset, em_round: Round, networks: Refiner, *, sharpe
 
 def _looking(networks: Refiner) -> Refiner:
     """Copies that only look."""
-    pairwise = None if networks.pairwise is None else fused_on(networks.pairwise, networks.runtime)
-    return replace(networks, unary=fused_on(networks.unary, networks.runtime), pairwise=pairwise)
+    pairwise = None if networks.pairwise is None else looking_copy(networks.pairwise, networks.runtime)
+    return replace(networks, unary=looking_copy(networks.unary, networks.runtime), pairwise=pairwise)
 
 
 def _refine_training(image: TaggedImage, em_round: Round, networks: Refiner, tally: Tally) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tag2mask.checks import check_number
-from tag2mask.nets.looking import fused_on, whole_view
+from tag2mask.nets.looking import looking_copy, whole_view
 from tag2mask.ops.cam import merge_views, normalise_maps, sharpen_diffuse, upper_fence
 from tag2mask.ops.sizes import limit_long_side
 from tag2mask.parallel import Turns, map_images
@@ -105,7 +105,7 @@ def make_cams(
     cams = run.cams
     if stage.finished:
         return cams
-    turns, net = Turns(runtime.device, settings.max_side), fused_on(classifier, runtime)
+    turns, net = Turns(runtime.device, settings.max_side), looking_copy(classifier, runtime)
 
     def work(name: str) -> None:
         image = data[name]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.auto.choose import ALPHAS, BETAS, STEPS, Choice, choose_image_alpha, choose_walk
-from tag2mask.nets.looking import fused_on, whole_view
+from tag2mask.nets.looking import looking_copy, whole_view
 from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity, without_border_pairs
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.random_walk import random_walk
@@ -201,7 +201,7 @@ class LearnedPairs:
     @cached_property
     def _looking(self) -> AffinityNet:
         """Made when it is first asked: a run that is finished asks nothing."""
-        return fused_on(self.net, self.runtime)
+        return looking_copy(self.net, self.runtime)
 
     @cached_property
     def _turns(self) -> Turns:
