@@ -147,6 +147,11 @@ def scores(data, *keys):
     return ScoreTable(data.class_names, tuple(rows))
 
 
+def columns_of(page):
+    """The names of the pictures of an image, which stand above each of them."""
+    return list(dict.fromkeys(re.findall(r'<div class="head">([^<]+)</div>', page)))
+
+
 class TagBalance(HTMLParser):
     """Fails where a tag closes another one than the last that was opened."""
 
@@ -204,7 +209,7 @@ def test_the_whole_page(tmp_path):
         "torch 2.7",
     ):
         assert part in text
-    heads = re.findall(r'<div class="head">([^<]+)</div>', page)
+    heads = columns_of(page)
     assert heads[:4] == ["image", "activation map", "seeds", "learned boundaries"]
     assert heads[4:] == ["random walk", "pseudo mask", "segmenter", "truth"]
     assert page.count("<img ") == 4 * 8
@@ -232,7 +237,7 @@ def test_the_same_seed_shows_the_same_images(tmp_path):
 def test_a_stage_that_did_not_run_has_no_column(tmp_path, missing):
     data = FakeData()
     page = read_page(write_report(FakeRun(tmp_path, data, {missing}), data))
-    assert len(re.findall(r'<div class="head">[^<]', page)) == 7
+    assert len(columns_of(page)) == 7
     assert page.count("<img ") == 5 * 7
 
 
@@ -295,7 +300,7 @@ def test_rounds_have_a_table_pictures_and_settings(scenes, copied_rounds):
         assert found[10:13] == [f"{1e6 * energy:.0f}" for energy in energies]
     drawn = page.split("<h2>Rounds</h2>")[1].split("<h2>")[0]
     assert drawn.count("<polyline") == len(rounds.curves())
-    heads = re.findall(r'<div class="head">([^<]+)</div>', page)
+    heads = columns_of(page)
     assert heads == ["image", "round 1", "confident, round 2", "round 2", "truth"]
     assert page.count("<img ") == 4 * 5
     assert "mean IoU of the masks of round 2" in page
@@ -345,7 +350,7 @@ def test_an_unfinished_round_is_not_shown(scenes, copied_rounds):
     (copied_rounds.path / "rounds/1/5_refine/stage.json").unlink()
     page = read_page(write_report(copied_rounds, scenes, None, score_rounds(copied_rounds, scenes)))
     assert "<h2>Rounds</h2>" not in page
-    assert re.findall(r'<div class="head">([^<]+)</div>', page) == ["image", "truth"]
+    assert columns_of(page) == ["image", "truth"]
 
 
 def test_a_loss_of_one_term_is_drawn_once():
@@ -353,3 +358,67 @@ def test_a_loss_of_one_term_is_drawn_once():
     assert [curve.name for curve in _curves(alone)] == ["labels"]
     two = {"a": [(1, 0.2), (2, 0.1)], "b": [(1, 0.3), (2, 0.3)], "loss": [(1, 0.5), (2, 0.4)]}
     assert [curve.name for curve in _curves(two)] == ["a", "b", "loss"]
+
+
+class Parents(HTMLParser):
+    """For each table and each tile: the classes of the elements around it, from the innermost."""
+
+    VOID = TagBalance.VOID | {"line", "polyline"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tables, self.tiles = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        classes = dict(attrs).get("class") or ""
+        around = [outer for _, outer in reversed(self.open)]
+        if tag == "table":
+            self.tables.append(around)
+        if "tile" in classes.split():
+            self.tiles.append(around)
+        if tag not in self.VOID:
+            self.open.append((tag, classes))
+
+    def handle_startendtag(self, tag, attrs):
+        """Nothing can be inside."""
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop()[0] != tag:
+            pass
+
+
+def rule_of(page, selector):
+    """What the style sheet says of a selector outside of print and small pages."""
+    style = re.search(r"<style>(.*)</style>", page, re.DOTALL)[1].split("@media print")[0]
+    return re.search(r"^" + re.escape(selector) + r" \{([^}]*)\}", style, re.MULTILINE)[1]
+
+
+def test_no_table_and_no_picture_is_cut_off_however_narrow_the_page(scenes, rounds, tmp_path):
+    page = read_page(write_report(rounds, scenes, None, score_rounds(rounds, scenes)))
+    data = FakeData()
+    page_of_stages = read_page(write_report(FakeRun(tmp_path, data), data, scores(data, "cam", "walk_crf")))
+    for text, tables in ((page, 2), (page_of_stages, 4)):
+        found = Parents()
+        found.feed(text)
+        assert len(found.tables) >= tables
+        assert all(around[0] == "scroll" for around in found.tables), "each table moves inside its own box"
+        assert found.tiles
+        assert all(around[:2] == ["tiles", "story"] for around in found.tiles), "pictures lie in rows that wrap"
+        assert all("scroll" not in around for around in found.tiles)
+    assert "overflow-x: auto" in rule_of(page, ".scroll")
+    assert "repeat(auto-fit, minmax(" in rule_of(page, ".tiles")
+    assert "flex-wrap: wrap" in rule_of(page, ".choices")
+    assert "min-width: calc(" not in page, "nothing grows with the number of stages"
+
+
+def test_a_picture_that_is_missing_leaves_its_place_and_its_name(tmp_path):
+    class Lost(FakeRun):
+        def made(self, what, record_of):
+            found = super().made(what, record_of)
+            return {"photos/1": found["photos/1"]} if what == "walk" else found
+
+    data = FakeData(count=2)
+    run = Lost(tmp_path, data)
+    page = read_page(write_report(run, data))
+    assert page.count('<div class="head">random walk</div>') == 2
+    assert page.count('alt="random walk of') == 1

@@ -124,7 +124,7 @@ def _stage_facts(run: RunFolder) -> dict[str, Any]:
 
 
 def _environment() -> Environment:
-    loader = PackageLoader("tag2mask")
+    loader = PackageLoader("tag2mask.report")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
