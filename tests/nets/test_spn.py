@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from reference.propagation_by_loops import propagate_by_loops
 from tag2mask.nets.backbones import Backbone
 from tag2mask.nets.spn import START, Guidance, PairwiseNetwork
 from tag2mask.ops.propagation import affinity_matrix, propagate
@@ -251,3 +252,77 @@ def test_guidance_is_checked():
         Guidance(torch.zeros(2, 12, 4, 4), None)
     with pytest.raises(ValueError, match="guidance gates: expected shape"):
         Guidance(torch.zeros(2, 4, 3, 4, 4), torch.zeros(2, 4, 4, 5))
+
+
+PUBLISHED = {"merge": "max", "signed": True, "hidden": 5, "published": True, "passes": 2, "num_classes": 3}
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 47), (5, 64)])
+@torch.no_grad()
+def test_the_published_network_gives_probabilities(size):
+    net = build(2, **PUBLISHED).eval()
+    cells = math.ceil(size[0] / 2), math.ceil(size[1] / 2)
+    guidance = net.guide(pixels(*size))
+    assert (guidance.images, guidance.channels) == (2, 5)
+    assert guidance.weights.shape == (10, 4, 3, *cells)
+    assert guidance.by_image().shape == (2, 60, *cells)
+    assert_close(guidance.weights.abs().sum(dim=2), torch.ones(10, 4, *cells))
+    refined = net.refine(guidance, probabilities(*size))
+    assert refined.shape == (2, 4, *cells)
+    assert_close(refined.sum(dim=1), torch.ones(2, *cells))
+
+
+@torch.no_grad()
+def test_each_hidden_channel_of_the_published_network_is_spread_along_weights_of_its_own():
+    net = build(2, **{**PUBLISHED, "passes": 1}).eval()
+    guidance = net.guide(pixels(8, 10))
+    maps = torch.randn(2, 5, 4, 5)
+    folded = propagate(maps.reshape(10, 1, 4, 5), guidance.weights, merge="max").reshape(2, 5, 4, 5)
+    expected = torch.zeros(2, 5, 4, 5)
+    for image, channel in itertools.product(range(2), range(5)):
+        weights = guidance.weights[5 * image + channel][None]
+        expected[image, channel] = torch.from_numpy(
+            propagate_by_loops(maps[image, channel][None, None], weights, merge="max")[0, 0]
+        )
+    assert_close(folded, expected)
+    raw = guidance.by_image()
+    assert raw[1, 12 * 3 : 12 * 4].reshape(4, 3, 4, 5).equal(guidance.weights[5 + 3])
+
+
+def test_every_parameter_of_the_published_network_learns():
+    net = build(2, **PUBLISHED)
+    loss = -net(pixels(16, 16), probabilities(16, 16))[:, 1].clamp(min=1e-6).log().mean()
+    loss.backward()
+    assert math.isfinite(loss.item())
+    missing = [name for name, parameter in net.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert not [name for name in missing if not name.startswith("backbone.")]
+
+
+def test_the_published_layout_needs_hidden_channels_and_signed_weights():
+    for change in ({"hidden": 0}, {"signed": False}, {"merge": "gated"}):
+        with pytest.raises(ValueError, match="published: expected hidden channels, signed weights and merge"):
+            build(2, **{**PUBLISHED, **change})
+
+
+@pytest.mark.parametrize(
+    ("settings", "linear"),
+    [
+        ({"merge": "gated"}, True),
+        ({"merge": "mean"}, True),
+        ({"merge": "gated", "edges": True, "passes": 2}, True),
+        ({"merge": "max"}, False),
+        ({"merge": "mean", "signed": True}, False),
+        ({"merge": "gated", "hidden": 4, "num_classes": 3}, False),
+        (PUBLISHED, False),
+    ],
+)
+@torch.no_grad()
+def test_only_a_linear_network_says_that_it_is(settings, linear):
+    net = build(4, **settings).eval()
+    assert net.is_linear == linear
+    torch.nn.init.normal_(net.weigh.bias, std=3)  # Of both signs, so that values below 0 are cut.
+    guidance = net.guide(3 * pixels(24, 32))
+    one, other = probabilities(24, 32), probabilities(24, 32).flip(1).roll(5, dims=2)
+    mixed = net.refine(guidance, 0.3 * one + 0.7 * other)
+    apart = 0.3 * net.refine(guidance, one) + 0.7 * net.refine(guidance, other)
+    assert bool(torch.allclose(mixed, apart, atol=1e-5)) == linear

@@ -472,3 +472,13 @@ def test_gpu_equals_cpu(merge):
     gates = gates_for(merge, gates)
     there = propagate(maps.cuda(), weights.cuda(), None if gates is None else gates.cuda(), merge=merge)
     assert_close(there.cpu(), propagate(maps, weights, gates, merge=merge), rtol=0, atol=1e-5)
+
+
+def test_weights_can_be_divided_by_their_sum_always():
+    raw = torch.randn(2, 12, 3, 4, generator=torch.Generator().manual_seed(0)) / 10
+    sums = signed_weights(raw, always=True).abs().sum(dim=2)
+    assert_close(sums, torch.ones_like(sums))
+    assert signed_weights(raw).equal(raw.reshape(2, 4, 3, 3, 4)), "small ones stay as they are"
+    large = 100 * raw
+    assert_close(signed_weights(large, always=True), signed_weights(100 * large))
+    assert not signed_weights(torch.zeros(1, 12, 2, 2), always=True).any()

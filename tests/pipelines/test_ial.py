@@ -25,6 +25,7 @@ from tag2mask.learning.segmenting import SegmentSettings
 from tag2mask.pipelines.ial import run_ial
 from tag2mask.pipelines.ial_settings import IALSettings, RoundSettings
 from tag2mask.pipelines.predict import load
+from tag2mask.report.page import write_report
 from tag2mask.runs import image_numbers as tally_module
 from tag2mask.runs.manifest import Origin
 from tag2mask.runs.places import ROUND_STAGES
@@ -32,6 +33,7 @@ from tag2mask.runs.round import Round
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.stage_folder import Upstream
 from tag2mask.runtime import Runtime
+from tag2mask.scores.score import score_rounds
 from tag2mask.stages import r1_unary as em_learn
 from tag2mask.stages import r3_mine as em_mine
 from tag2mask.stages import r4_pairwise as em_pairwise
@@ -514,3 +516,18 @@ def test_large_images_are_worked_on_small_and_their_masks_are_large(tmp_path, mo
         for masks in (run.seeds, run.masks, last.mined, last.sharpened):
             assert masks[name].labels.shape == (240, 240)
     assert all(last.masks[name].labels.shape == (240, 240) for name in data.names + data.val_names)
+
+
+@pytest.mark.slow
+def test_a_propagation_that_is_not_linear_has_no_energy(scenes, copied_rounds):
+    published = {"merge": "max", "signed": True, "edges": False, "hidden": 4, "published": True, "passes": 2}
+    settings = with_changes(ONE, pairwise={**published, "stride": 2})
+    run = tiny_ial(scenes, copied_rounds.path, settings, start=start_of(copied_rounds))
+    summary = Round(run, 1).summaries()["5_refine"]
+    assert summary.energy == {}
+    assert "no energy: the propagation is not linear" in summary.line
+    assert Round(run, 1).weights("4_pairwise")["weigh.weight"].shape[0] == 12 * 4
+    [row] = score_rounds(run, scenes).rows
+    assert math.isnan(row.energy)
+    page = write_report(run, scenes, rounds=score_rounds(run, scenes)).read_text()
+    assert "J(alpha_u)" in page

@@ -78,3 +78,11 @@ def test_no_rounds():
     assert empty.as_dict() == {"rounds": []}
     assert all(points == [] for points in empty.curves().values())
     assert len(empty.table().splitlines()) == 1
+
+
+def test_a_round_without_energies_says_so():
+    none = replace(FIRST, energy=math.nan, energy_mined=math.nan, energy_refined=math.nan)
+    cells = RoundTable((none,)).cells()[0]
+    assert [cells[heading] for heading in ("J(alpha_u)", "mined J", "J(alpha_p)")] == ["-", "-", "-"]
+    row = json.loads(json.dumps(RoundTable((none,)).as_dict(), allow_nan=False))["rounds"][0]
+    assert [row[key] for key in ("energy", "energy_mined", "energy_refined")] == [None, None, None]

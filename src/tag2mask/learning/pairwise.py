@@ -42,6 +42,7 @@ class PairwiseSettings(NetSettings):
         signed: weights of either sign, as published.
         edges: weights fall with the distance of colours and learned features; convex weights only.
         hidden: channels that are spread instead of the probabilities (published: 32); 0: the probabilities.
+        published: the layout of the published network, see `tag2mask.nets.spn.PairwiseNetwork`.
         passes: how often (published: 2).
         smoothness: weight of the region smoothness L_s beside L_a.
         balance: of L_a: 0 counts every pixel alike, 1 gives all objects together as much weight as the background; see
@@ -61,6 +62,7 @@ class PairwiseSettings(NetSettings):
     signed: bool = False
     edges: bool = True
     hidden: int = 0
+    published: bool = False
     passes: int = 1
     smoothness: float = 0.1
     balance: float = 1.0
@@ -94,15 +96,18 @@ class PairwiseSettings(NetSettings):
 
     @classmethod
     def paper(cls) -> PairwiseSettings:
-        """The published network: signed weights, 32 hidden channels at stride 2, maximum, two passes."""
+        """The published network on a VGG-16: 32 hidden channels at stride 2, signed weights, maximum, two passes."""
         return cls(
             nesterov=False,
             fill_last=False,
+            backbone="vgg16",
+            output_stride=32,
             stride=2,
             merge="max",
             signed=True,
             edges=False,
             hidden=32,
+            published=True,
             passes=2,
             balance=0.0,
             max_side=0,
@@ -153,6 +158,7 @@ def build_pairwise(
             signed=settings.signed,
             edges=settings.edges,
             hidden=settings.hidden,
+            published=settings.published,
             passes=settings.passes,
             num_classes=classes,
         )

@@ -1,8 +1,8 @@
 """The pairwise network of IAL: a guidance network that looks at the image, and spatial propagation.
 
-Sources: Liu et al., "Learning Affinity via Spatial Propagation Networks", NIPS 2017; Wang et al., IJCV 2020. How the
-guidance network is built was published by neither; here it is a backbone with a top-down path (as in Lin et al.,
-"Feature Pyramid Networks", CVPR 2017).
+Sources: Liu et al., "Learning Affinity via Spatial Propagation Networks", NIPS 2017, who spread 32 channels, each with
+weights of its own from a VGG-16 with summed skips; Wang et al., IJCV 2020, who publish no layout. By default all
+probabilities share the weights here, as a matrix G requires.
 """
 
 from __future__ import annotations
@@ -45,17 +45,28 @@ class Guidance:
     """How one batch of images wants maps to be spread; for `tag2mask.ops.propagation`.
 
     Args:
-        weights: (B, 4, 3, h, w), at least float32: what each cell takes from its neighbours, for each direction.
+        weights: (B D, 4, 3, h, w), at least float32: what each cell takes from its neighbours, for each direction.
         gates: (B, 4, h, w), sum 1 over the directions, for merge ``gated``; else None.
+        channels: D; 1 where all channels share the weights.
     """
 
     weights: Tensor
     gates: Tensor | None
+    channels: int = 1
 
     def __post_init__(self) -> None:
         known = check_shape("guidance weights", self.weights, "B 4 3 h w")
         if self.gates is not None:
             check_shape("guidance gates", self.gates, "B 4 h w", **known)
+
+    @property
+    def images(self) -> int:
+        """B."""
+        return self.weights.shape[0] // self.channels
+
+    def by_image(self) -> Tensor:
+        """(B, 12 D, h, w): all weights of an image side by side."""
+        return self.weights.reshape(self.images, -1, *self.weights.shape[-2:])
 
 
 class PairwiseNetwork(nn.Module):
@@ -74,7 +85,10 @@ class PairwiseNetwork(nn.Module):
         edges: the weights between two neighbours fall with the distance of their colours and learned features, so
             that even the untrained network stops at edges (not published; convex weights only).
         hidden: spread so many channels, made of the probabilities by a 1x1 convolution (published: 32), instead of
-            the probabilities themselves (0). Unlike in the published network, the channels share their weights.
+            the probabilities themselves (0).
+        published: the layout of the published network: every hidden channel has weights of its own, divided by the sum
+            of their absolute values always; probabilities at half the stride are lifted by a 4x4 convolution of stride
+            2, and two 3x3 convolutions come behind. Needs hidden channels and signed weights.
         passes: how often the propagation is done, with the same guidance (published: 2); the whole is G^passes.
         num_classes: C; needed if hidden > 0.
 
@@ -102,11 +116,17 @@ class PairwiseNetwork(nn.Module):
         signed: bool = False,
         edges: bool = False,
         hidden: int = 0,
+        published: bool = False,
         passes: int = 1,
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
         check_choice("merge", merge, get_args(Merge))
+        if published and not (hidden and signed and merge != "gated"):
+            raise ValueError(
+                f"published: expected hidden channels, signed weights and merge 'max' or 'mean', got hidden {hidden}, "
+                f"signed {signed} and merge {merge!r}. Set them, or published to false."
+            )
         if signed and edges:
             raise ValueError("edges: expected convex weights, got signed ones. Set either signed or edges to false.")
         check_number("stride", stride, 1, backbone.output_stride + 1)
@@ -118,10 +138,11 @@ class PairwiseNetwork(nn.Module):
             raise ValueError(f"num_classes: expected a number, as there are {hidden} hidden channels, got None.")
         self.backbone = backbone
         self.stride, self.merge, self.signed, self.passes, self.num_classes = stride, merge, signed, passes, num_classes
+        self.published = published
         taps = [tap for tap, cell in zip(backbone.channels, backbone.strides, strict=True) if cell >= stride]
         self.sides = nn.ModuleList(nn.Conv2d(tap, width, 1) for tap in taps)
         self.joins = nn.ModuleList(_join(width) for _ in taps)
-        self.weigh = nn.Conv2d(width, 12, 1)
+        self.weigh = nn.Conv2d(width, 12 * (hidden if published else 1), 1)
         start = START_AT_EDGES if edges else START
         nn.init.constant_(self.weigh.bias, start / 3 if signed else math.log(start / 3 / (1 - start)))  # type: ignore[arg-type]
         self.embed = nn.Conv2d(width, EMBEDDING, 1) if edges else None
@@ -132,8 +153,12 @@ class PairwiseNetwork(nn.Module):
             nn.init.normal_(self.embed.weight, std=0.02)
         self.gate = nn.Conv2d(width, 4, 1) if merge == "gated" else None
         channels = 0 if num_classes is None else 1 + num_classes
-        self.lift = nn.Conv2d(channels, hidden, 1) if hidden else None
-        self.lower = nn.Conv2d(hidden, channels, 1) if hidden else None
+        self.lift, self.lower = _hidden_layers(channels, hidden, published=published)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether alpha_p is linear in alpha_u: only then there is a G, and an energy."""
+        return self.lift is None and not self.signed and self.merge != "max"
 
     def parameter_roles(self) -> Iterator[tuple[nn.Parameter, Role]]:
         """What is beside the backbone is new."""
@@ -161,12 +186,19 @@ class PairwiseNetwork(nn.Module):
         features = resize_maps(features, cells, antialias=False)
         weights = self._weights(features, pixels)
         if self.gate is None:
-            return Guidance(weights, None)
+            return Guidance(weights, None, self._own_weights)
         return Guidance(weights, torch.softmax(self.gate(features), dim=1, dtype=weights.dtype))
 
+    @property
+    def _own_weights(self) -> int:
+        """How many channels have weights of their own."""
+        return self.weigh.out_channels // 12
+
     def _weights(self, features: Tensor, pixels: Tensor) -> Tensor:
-        """(B, 4, 3, h, w) of features (B, width, h, w) and the pixels."""
+        """(B D, 4, 3, h, w) of features (B, width, h, w) and the pixels."""
         raw: Tensor = self.weigh(features)
+        if self.published:
+            return signed_weights(raw.reshape(-1, 12, *raw.shape[-2:]), always=True)
         if self.embed is None or self.colour is None:
             return (signed_weights if self.signed else convex_weights)(raw)
         colours = F.interpolate(pixels, features.shape[-2:], mode="area")
@@ -188,20 +220,33 @@ class PairwiseNetwork(nn.Module):
         Raises:
             ValueError: for another batch size, or other channels than `num_classes` allows.
         """
-        batch, cells = guidance.weights.shape[0], guidance.weights.shape[-2:]
+        batch, cells = guidance.images, guidance.weights.shape[-2:]
         if self.num_classes is None:
             check_shape("probabilities", probabilities, "B channels H W", B=batch)
         else:
             check_shape("probabilities", probabilities, "B channels H W", B=batch, channels=1 + self.num_classes)
-        maps = resize_maps(probabilities.to(torch.promote_types(probabilities.dtype, torch.float32)), cells)
+        before = [2 * side for side in cells] if self.published else cells
+        maps = resize_maps(probabilities.to(torch.promote_types(probabilities.dtype, torch.float32)), before)
         if self.lift is not None:
             maps = self.lift(maps)
         for _ in range(self.passes):
-            maps = propagate(maps, guidance.weights, guidance.gates, merge=self.merge)
+            # Channels with weights of their own are maps of their own.
+            alone = maps.reshape(batch * guidance.channels, -1, *cells)
+            maps = propagate(alone, guidance.weights, guidance.gates, merge=self.merge).reshape(batch, -1, *cells)
             if self.lower is None and (self.signed or self.merge == "max"):
                 maps = maps.clamp(min=0)
                 maps = maps / maps.sum(dim=1, keepdim=True).clamp(min=_SUM_FLOOR)
         return maps if self.lower is None else torch.softmax(self.lower(maps), dim=1, dtype=maps.dtype)
+
+
+def _hidden_layers(channels: int, hidden: int, *, published: bool) -> tuple[nn.Module | None, nn.Module | None]:
+    """What makes the hidden channels of the probabilities, and probabilities of them again."""
+    if not hidden:
+        return None, None
+    if not published:
+        return nn.Conv2d(channels, hidden, 1), nn.Conv2d(hidden, channels, 1)
+    behind = (nn.Conv2d(hidden, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, channels, 3, padding=1))
+    return nn.Conv2d(channels, hidden, 4, stride=2, padding=1), nn.Sequential(*behind)
 
 
 def resize_maps(maps: Tensor, size: Sequence[int], *, antialias: bool = True) -> Tensor:

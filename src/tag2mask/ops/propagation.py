@@ -11,7 +11,7 @@ would leave the image counts 0, so its share stays with x.
 The order of the directions, everywhere: 0 left -> right, 1 right -> left, 2 top -> bottom, 3 bottom -> top.
 The order of the three neighbours: above, level, below (directions 0, 1); left, straight, right (2, 3).
 All channels of a map share the weights, as a matrix G over pixels requires; the published network has weights of
-its own for every hidden channel.
+its own for every hidden channel: each channel is a map of its own then, in the place of images.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from tag2mask.ops.kernels.scan import close_, scan_and_merge
 
 Merge = Literal["mean", "gated", "max"]
 """How the four directions become one: their mean; a convex sum with gates per pixel; the largest (published)."""
+
+_SUM_FLOOR = 1e-6
+"""Weights that are all 0 stay so."""
 
 MATRIX_PIXELS = 64 * 64
 """The largest map of which `affinity_matrix` makes a matrix: 64 MiB for each image in float32."""
@@ -105,14 +108,16 @@ def convex_weights(raw: Tensor) -> Tensor:
     return logits.softmax(dim=2)[:, :, :3]
 
 
-def signed_weights(raw: Tensor) -> Tensor:
-    """The published normalisation: w / max(1, sum_k |w_k|) (Liu et al., NIPS 2017).
+def signed_weights(raw: Tensor, *, always: bool = False) -> Tensor:
+    """Weights of either sign that keep a scan stable: w / max(1, sum_k |w_k|) (Liu et al., NIPS 2017, theorem 2).
 
     The scan is stable: a change of one column changes no later one by more. But 1 - sum_k w_k may reach 2, so values
     can leave the range of the maps, by up to twice the largest value for every column that was passed.
 
     Args:
         raw: (B, 12, H, W): channel 3 d + k belongs to direction d and neighbour k.
+        always: divide by the sum also where it is below 1, as the published network does: nothing of x is kept then
+            where all three have one sign.
 
     Returns:
         (B, 4, 3, H, W), at least float32.
@@ -121,11 +126,13 @@ def signed_weights(raw: Tensor) -> Tensor:
         ValueError: for another shape.
 
     Example:
+        >>> signed_weights(torch.full((1, 12, 2, 2), 0.1), always=True)[0, 0, :, 0, 0]
+        tensor([0.3333, 0.3333, 0.3333])
         >>> signed_weights(torch.full((1, 12, 2, 2), -0.5))[0, 0, :, 0, 0]
         tensor([-0.3333, -0.3333, -0.3333])
     """
     weights = _by_direction(raw)
-    return weights / weights.abs().sum(dim=2, keepdim=True).clamp(min=1)
+    return weights / weights.abs().sum(dim=2, keepdim=True).clamp(min=_SUM_FLOOR if always else 1)
 
 
 def neighbour_distances(features: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class RoundScore:
         precision: mean over labels of the precision of these pixels.
         unary_precision: the same of the unary network's masks, over all pixels.
         agreement: share of the mined pixels whose label both networks give.
-        energy: J of alpha_u, per pixel and class.
+        energy: J of alpha_u, per pixel and class; NaN, as the next two, where the propagation has no G.
         energy_mined: Y^T L alpha_u with the mined labels Y.
         energy_refined: J of alpha_p.
         seconds: that the round took.
@@ -93,7 +93,7 @@ class RoundTable:
         """For every round heading -> text: shares in percent, energies per million pixels and classes."""
         return [
             {
-                heading: percent(getattr(row, name)) if factor == PERCENT else f"{factor * getattr(row, name):.0f}"
+                heading: percent(getattr(row, name)) if factor == PERCENT else _whole(factor * getattr(row, name))
                 for name, (heading, factor) in COLUMNS.items()
             }
             for row in self.rows
@@ -105,6 +105,10 @@ class RoundTable:
         for row, cells in zip(self.rows, self.cells(), strict=True):
             lines.append([str(row.number), *cells.values(), f"{row.seconds:.0f}"])
         return text_columns(lines)
+
+
+def _whole(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.0f}"
 
 
 def _numbers(row: RoundScore) -> dict[str, float | None]:

@@ -118,9 +118,9 @@ def _score_round(em_round: Round, data: TagDataset, truth: _Truths) -> RoundScor
         precision=float(totals["mined"].precision().nanmean()),
         unary_precision=float(totals["unary"].precision().nanmean()),
         agreement=agreeing / covered if covered else math.nan,
-        energy=float(energy["unary"]),
-        energy_mined=float(energy["mined"]),
-        energy_refined=float(energy["refined"]),
+        energy=energy.get("unary", math.nan),
+        energy_mined=energy.get("mined", math.nan),
+        energy_refined=energy.get("refined", math.nan),
         seconds=sum(summary.seconds for summary in summaries.values()),
     )
 

@@ -178,7 +178,6 @@ def pairwise_loss(
     refined = net.refine(guidance, batch.probabilities.to(runtime.device))
     terms = {"confident_regions": confident_region_loss(refined, batch.labels.to(runtime.device), object_weight)}
     if smoothness > 0:
-        weights = guidance.weights.flatten(1, 2)  # (B, 12, h, w)
-        spread = region_smoothness_loss(weights, batch.ids.to(runtime.device), batch.count)
+        spread = region_smoothness_loss(guidance.by_image(), batch.ids.to(runtime.device), batch.count)
         terms["smoothness"] = smoothness * spread
     return terms

@@ -19,7 +19,7 @@ from tag2mask.runs.image_numbers import Tally
 from tag2mask.runs.places import ESTIMATE, MINE, PAIRWISE, REFINE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
@@ -67,6 +67,11 @@ class Refiner:
     pairwise: PairwiseNetwork | None
     pairwise_settings: PairwiseSettings
     runtime: Runtime
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether there is a G, and with it an energy; without a pairwise network it is the identity."""
+        return self.pairwise is None or self.pairwise.is_linear
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -118,13 +123,15 @@ def refine_masks(data: TagDataset, em_round: Round, networks: Refiner, *, sharpe
 
     map_images(work, tally.missing(masks, names, counted=data.names), title)
     energy = {key: total / len(data.names) for key, total in tally.sums(data.names).items()}
-    unrefined, mined, refined_to = (f"{1e6 * energy[key]:.1f}" for key in ("unary", "mined", "refined"))
-    stage.finish(
-        f"masks of {len(names)} images, energy in millionths {unrefined} -> {refined_to}, with mined labels {mined}",
-        items=len(names),
-        energy=energy,
-        sharpened=sharpened,
-    )
+    line = f"masks of {len(names)} images, {_words_of(energy)}"
+    stage.finish(line, items=len(names), energy=energy, sharpened=sharpened)
+
+
+def _words_of(energy: Mapping[str, float]) -> str:
+    if not energy:
+        return "no energy: the propagation is not linear, so that there is no G"
+    unrefined, mined, refined = (f"{1e6 * energy[key]:.1f}" for key in ("unary", "mined", "refined"))
+    return f"energy in millionths {unrefined} -> {refined}, with mined labels {mined}"
 
 
 def _looking(networks: Refiner) -> Refiner:
@@ -137,7 +144,8 @@ def _refine_training(image: TaggedImage, em_round: Round, networks: Refiner, tal
     """alpha_p of a training image, (1 + C, h, w) at the network's cells; its soft mask and its energies are kept."""
     alpha = em_round.soft[image.name].spread(len(image.tags))
     refined, again = networks.refine(image.pixels, alpha, times=2)
-    tally.add(image.name, _energies(alpha, refined, again, em_round.mined[image.name].labels))
+    energies = _energies(alpha, refined, again, em_round.mined[image.name].labels) if networks.is_linear else {}
+    tally.add(image.name, energies)
     em_round.refined_soft.write(image.name, soft_mask(image, refined, 1))
     return refined
 
