@@ -320,7 +320,8 @@ def test_the_published_layout_needs_hidden_channels_and_signed_weights():
 def test_only_a_linear_network_says_that_it_is(settings, linear):
     net = build(4, **settings).eval()
     assert net.is_linear == linear
-    torch.nn.init.normal_(net.weigh.bias, std=3)  # Of both signs, so that values below 0 are cut.
+    if net.signed:
+        torch.nn.init.constant_(net.weigh.bias, -5)  # So that values below 0 are cut.
     guidance = net.guide(3 * pixels(24, 32))
     one, other = probabilities(24, 32), probabilities(24, 32).flip(1).roll(5, dims=2)
     mixed = net.refine(guidance, 0.3 * one + 0.7 * other)
