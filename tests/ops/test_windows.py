@@ -112,6 +112,29 @@ def test_jitter_is_colour_jitter_to_the_bit(strengths):
     assert len(orders) > 10, "the four in many orders"
 
 
+@pytest.mark.parametrize("window", [Window(1.0, -200, -120, 448, False), Window(1.0, 30, 60, 100, True)])
+def test_a_view_has_the_colours_of_the_whole_image_jittered_and_then_cut(window):
+    pixels, nothing = photo(192, 256) // 2 + 100, ((0, 0, 0), (1, 1, 1))
+    pixels[:, :, 128:] //= 2  # Darker on the right: a part has another mean than the whole.
+    for seed in range(12):
+        strengths = (0.3, 0.3, 0.3, 0.1)
+        whole = jitter(pixels, strengths, drawing(seed))
+        expected = padded_view(whole, window, (0, 0, 0, 0), *nothing, generator=drawing(0))
+        assert padded_view(pixels, window, strengths, *nothing, generator=drawing(seed)).equal(expected)
+
+
+def test_the_colours_of_a_large_image_are_the_same_up_to_rounding():
+    smooth = torch.nn.functional.interpolate(photo(9, 12)[None].float(), (750, 1000), mode="bicubic")[0]
+    pixels, window = smooth.clamp(0, 255).to(torch.uint8), Window(0.4, -20, -30, 448, False)
+    for seed in range(12):
+        contrast = (0.3, 0.3, 0.0, 0.0)
+        whole = jitter(cut_window(pixels, Window(0.4, 0, 0, 400, False), fill=0)[:, :300], contrast, drawing(seed))
+        view = padded_view(pixels, window, contrast, (0, 0, 0), (1, 1, 1), generator=drawing(seed))
+        found = view[:, 20:320, 30:430] * 255
+        assert float((found - whole).abs().max()) < 2.01, "one from resizing, one from the mean"
+        assert float((found - whole).abs().mean()) < 0.5
+
+
 def test_outside_the_image_a_view_is_zero():
     view = padded_view(photo(), Window(1.0, -2, -1, 10, False), (0.3, 0.3, 0.3, 0.1), MEAN, STD, generator=drawing(0))
     assert view.dtype == torch.float32

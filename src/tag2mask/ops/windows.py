@@ -106,15 +106,19 @@ def cut_window(
     return cut.flip(-1) if window.mirrored else cut
 
 
-def jitter(pixels: Tensor, strengths: Sequence[float], generator: torch.Generator) -> Tensor:
+def jitter(
+    pixels: Tensor, strengths: Sequence[float], generator: torch.Generator, *, whole: Tensor | None = None
+) -> Tensor:
     """Random brightness, contrast, saturation and hue of a (3, H, W) uint8 image, as torchvision's `ColorJitter`.
 
     That one draws from the global generator, so that no two threads could make views at the same time.
 
     Args:
-        pixels: the image.
+        pixels: the image, or a window of it.
         strengths: of the four, in this order; all 0 changes nothing.
         generator: drawn from.
+        whole: (3, H', W') uint8, the image that the window was cut from, in any resolution: contrast is changed
+            about its mean grey; None: the pixels are the whole image.
     """
     if not any(strengths):
         return pixels
@@ -124,11 +128,38 @@ def jitter(pixels: Tensor, strengths: Sequence[float], generator: torch.Generato
         lowest = max(0.0, centre - strength) if centre else -strength
         drawn = torch.empty(1).uniform_(lowest, centre + strength, generator=generator) if strength else None
         factors.append(None if drawn is None else float(drawn))
-    changes = TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation, turn_hues
+    grey = None
+    if factors[_CONTRAST] is not None:
+        # Each pixel is changed for itself but by contrast: what comes before it is done to the whole image, too.
+        seen = pixels if whole is None else _thinned(whole)
+        grey = TF.rgb_to_grayscale(_changed(seen, order[: order.index(_CONTRAST)], factors)).float().mean()
+    return _changed(pixels, order, factors, grey)
+
+
+_CONTRAST = 1
+_SAMPLE_SIDE = 256
+"""Pixels. The mean grey of larger images is taken from every n-th row and column, so that these many or more stay."""
+
+
+def _thinned(whole: Tensor) -> Tensor:
+    step = max(1, max(size_of(whole)) // _SAMPLE_SIDE)
+    return whole[:, ::step, ::step]
+
+
+def _changed(
+    pixels: Tensor, order: Sequence[int], factors: Sequence[float | None], grey: Tensor | None = None
+) -> Tensor:
+    """Brightness (0), contrast (1) about a mean grey, saturation (2) and hue (3), those that have a factor."""
+    changes = {0: TF.adjust_brightness, 2: TF.adjust_saturation, 3: turn_hues}
     for index in order:
         factor = factors[index]
-        if factor is not None:
+        if factor is None:
+            continue
+        if index != _CONTRAST:
             pixels = changes[index](pixels, factor)
+        elif grey is not None:
+            # torchvision's own sum; its function takes the mean of what it is given.
+            pixels = pixels.mul(factor).add_(grey, alpha=1 - factor).clamp_(0, 255).to(torch.uint8)
     return pixels
 
 
@@ -144,6 +175,9 @@ def padded_view(
 ) -> Tensor:
     """A training view: window, jitter, normalisation; what lies outside the image is 0, the mean colour.
 
+    The colours are those of the whole image jittered and then cut, as the authors do it: neither the padding nor the
+    part of the image that the window shows has a say in its contrast.
+
     Args:
         pixels: (3, H, W) uint8.
         window: where.
@@ -157,5 +191,5 @@ def padded_view(
         (3, crop, crop) float32.
     """
     inside = cut_window(pixels.new_ones((1, *size_of(pixels))), window, fill=0, nearest=True, size=size)
-    view = normalise(jitter(cut_window(pixels, window, fill=0, size=size), strengths, generator), mean, std)
-    return view * inside
+    cut = cut_window(pixels, window, fill=0, size=size)
+    return normalise(jitter(cut, strengths, generator, whole=pixels), mean, std) * inside
