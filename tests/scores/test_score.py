@@ -11,12 +11,12 @@ from tag2mask.records import IGNORE
 from tag2mask.runs.round import Round
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.scores.confusion import Confusion
-from tag2mask.scores.score import score_rounds, score_run
+from tag2mask.scores.score import score, score_rounds
 from tiny import ROWS
 
 
 def test_all_rows_are_there(scenes, finished):
-    table = score_run(finished, scenes)
+    table = score(finished, scenes)
     assert tuple(row.key for row in table.rows) == ROWS
     pixels = {row.key: int(row.confusion.counts.sum()) for row in table.rows}
     assert pixels["cam"] == pixels["walk_crf"] == pixels["segmenter_train"] == 8 * 48 * 48
@@ -29,24 +29,24 @@ def test_a_row_is_the_confusion_over_the_set(scenes, finished):
     expected = Confusion.empty(6)
     for name in scenes.names:
         expected += Confusion.of(scenes.mask(name), finished.masks[name].labels, 6)
-    row = next(row for row in score_run(finished, scenes).rows if row.key == "walk_crf")
+    row = next(row for row in score(finished, scenes).rows if row.key == "walk_crf")
     assert row.confusion.counts.equal(expected.counts)
 
 
 def test_unfinished_stages_have_no_row(scenes, copied):
     for path in (copied.path / "05_walk" / "masks").rglob("*.png"):
         path.unlink()
-    assert "walk_crf" not in [row.key for row in score_run(copied, scenes).rows]
+    assert "walk_crf" not in [row.key for row in score(copied, scenes).rows]
 
 
 def test_a_run_just_begun_has_no_rows(scenes, tmp_path):
     run = RunFolder(tmp_path)
     note_run(run, names=list(scenes.names), val_names=[], class_names=list(scenes.class_names))
-    assert score_run(run, scenes).rows == ()
+    assert score(run, scenes).rows == ()
 
 
 def test_images_that_are_gone_are_passed_over(scenes, finished):
-    table = score_run(finished, without(scenes, scenes.names[:3]))
+    table = score(finished, without(scenes, scenes.names[:3]))
     assert int(table.rows[0].confusion.counts.sum()) == 5 * 48 * 48
 
 
@@ -56,7 +56,7 @@ def test_no_ground_truth_says_what_is_missing(scenes, finished):
             return False
 
     with pytest.raises(ValueError, match="no ground truth: expected masks/"):
-        score_run(finished, Blind())
+        score(finished, Blind())
 
 
 def test_a_round_s_scores_are_those_of_its_masks(scenes, rounds):

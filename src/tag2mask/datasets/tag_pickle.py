@@ -1,21 +1,22 @@
-"""read_pickled_tags: tags that others keep as a pickled dictionary of arrays, read without unpickling it.
+"""read_pickled_tags: tags that others keep as a pickled dictionary of arrays, read by an unpickler with an allow-list.
 
 ``numpy.save`` of a dictionary writes a pickle, and whoever loads a pickle runs the program that its author put in. Here
-nothing is run: the pickle's instructions are read one by one (`pickletools.genops`), the few that text, numbers,
-dictionaries and small arrays are made of are followed by hand, and all others are refused.
+the few names that such a file needs stand for harmless classes of this module, and all others are refused, so that
+there is nothing to run. The instructions are looked at once before: some of them make Python's unpickler take as much
+memory as the file says.
 """
 
 from __future__ import annotations
 
+import io
 import math
+import pickle
 import pickletools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -27,9 +28,15 @@ REMEDY = (
     "Take a file that numpy.save wrote of {image: array of 0 and 1}, such as the AffinityNet authors' cls_labels.npy."
 )
 
-_CODES = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
-_OBJECTS = frozenset({"O", "O4", "O8"})
-_LONGEST_SIDE = 1 << 31
+_REFUSED = frozenset(
+    {"INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"}
+)
+"""Instructions that make objects in other ways than by the names below."""
+
+_NUMBERS = {"?": "b1", "bool": "b1"} | {
+    code: code for code in ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "O", "O4", "O8"]
+}
+"""Types of numbers as pickles call them."""
 
 
 def read_pickled_tags(path: Path, num_classes: int) -> dict[str | int, tuple[int, ...]]:
@@ -48,12 +55,11 @@ def read_pickled_tags(path: Path, num_classes: int) -> dict[str | int, tuple[int
             call anything.
     """
     try:
-        found = _content(path)
-        return {image: _class_ids(image, array, num_classes) for image, array in found.items()}
+        return {image: _class_ids(image, made, num_classes) for image, made in _content(path).items()}
     except OSError as error:
         raise ValueError(f"{path}: expected a file of tags, found: {error}. {REMEDY}") from error
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, AttributeError) as error:
-        reason = str(error) if isinstance(error, ValueError) else f"a damaged one ({type(error).__name__})"
+    except Exception as error:  # Whatever the unpickler and numpy raise of a damaged file.
+        reason = str(error) if isinstance(error, ValueError) else f"a damaged one ({type(error).__name__}: {error})"
         raise ValueError(f"{path}: expected a dictionary of tags, found {reason}. {REMEDY}") from error
 
 
@@ -63,10 +69,14 @@ def _content(path: Path) -> dict[str | int, Any]:
         raise ValueError(f"{size:,} bytes, where {LARGEST:,} are enough")
     with path.open("rb") as file:
         _check_header(file)
-        made = _follow(file.read())
+        pickled = file.read()
+    _check_instructions(pickled)
+    made = _Unpickler(io.BytesIO(pickled), encoding="latin-1").load()
     held = made.values if isinstance(made, _Array) else None
     if type(held) is not list or len(held) != 1 or type(held[0]) is not dict:
         raise ValueError("something else")
+    if not all(type(image) in (str, int) for image in held[0]):
+        raise ValueError("a dictionary of something else than images")
     whole: dict[str | int, Any] = held[0]
     return whole
 
@@ -83,6 +93,19 @@ def _check_header(file: BinaryIO) -> None:
         raise ValueError(f"an array of {dtype}, shape {shape}")
 
 
+def _check_instructions(pickled: bytes) -> None:
+    """Refuse what makes objects in other ways, and what makes the unpickler take memory that the file does not have.
+
+    ``genops`` sees to it that the bytes that an instruction announces are there; places in the unpickler's memory are
+    made up to the largest number that is given.
+    """
+    for count, (opcode, value, _) in enumerate(pickletools.genops(pickled)):
+        if opcode.name in _REFUSED or opcode.name in {"GET", "PUT", "INT", "LONG", "FLOAT"}:
+            raise ValueError(f"a pickle with the instruction {opcode.name}, which was not done")
+        if opcode.name in {"BINPUT", "LONG_BINPUT"} and (value or 0) > count:
+            raise ValueError(f"a damaged one: place {value} after {count} instructions")
+
+
 def _class_ids(image: str | int, made: Any, num_classes: int) -> tuple[int, ...]:
     """The places of the ones."""
     values = made.values if isinstance(made, _Array) else None
@@ -94,203 +117,90 @@ def _class_ids(image: str | int, made: Any, num_classes: int) -> tuple[int, ...]
     return tuple(np.flatnonzero(values).tolist())
 
 
-@dataclass(slots=True)
 class _DataType:
-    """The type of an array's numbers; which byte comes first is said a step later."""
+    """Stands for ``numpy.dtype``; which byte comes first is said a step later."""
 
-    code: str
-    order: str = "<"
-
-    def build(self, _version: Any, order: Any, *_rest: Any) -> None:
-        if order not in ("<", ">", "|", "="):
-            raise ValueError("a type of numbers with an unknown order of bytes")
-        self.order = order
-
-    def read(self, raw: bytes) -> NDArray[Any]:
-        if self.code not in _CODES:
+    def __init__(self, code: Any, *_rest: Any) -> None:
+        if not isinstance(code, str) or code not in _NUMBERS:
             raise ValueError("numbers of an unknown type")
+        self.code, self.order = _NUMBERS[code], "<"
+
+    def __setstate__(self, state: Any) -> None:
+        if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
+            raise ValueError("a type of numbers with an unknown order of bytes")
+        self.order = state[1]
+
+    def read(self, content: Any) -> NDArray[Any]:
+        """Numbers of bytes, which Python 2 and protocol 2 write as text."""
+        if not isinstance(content, bytes | bytearray | str) or self.code.startswith("O"):
+            raise ValueError("an array without numbers")
+        raw = content.encode("latin-1") if isinstance(content, str) else bytes(content)
         return np.frombuffer(raw, np.dtype(self.order + self.code))
 
 
-@dataclass(slots=True)
 class _Array:
-    """An array; a list where its elements are no numbers, None until it is filled."""
+    """Stands for an array; `values` is a list where its elements are no numbers, None until it is filled."""
 
     values: NDArray[Any] | list[Any] | None = None
 
-    def build(self, _version: Any, shape: Any, dtype: Any, fortran: Any, content: Any) -> None:
-        if not isinstance(dtype, _DataType):
+    def __init__(self, *_any: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None:
+        if type(state) is not tuple or len(state) != 5 or not isinstance(state[2], _DataType):
             raise ValueError("an array without a type")
-        count = math.prod(_checked_shape(shape))
-        if dtype.code in _OBJECTS and type(content) is list and len(content) == count:
+        _, shape, dtype, fortran, content = state
+        if type(shape) is not tuple or not all(type(side) is int and 0 <= side < 1 << 31 for side in shape):
+            raise ValueError("an array of an impossible shape")
+        if dtype.code.startswith("O") and type(content) is list and len(content) == math.prod(shape):
             self.values = content
             return
-        numbers = dtype.read(_raw(content))
-        if len(numbers) != count:
-            raise ValueError(f"{len(numbers)} numbers for an array of {count}")
+        numbers = dtype.read(content)
+        if len(numbers) != math.prod(shape):
+            raise ValueError(f"{len(numbers)} numbers for an array of {math.prod(shape)}")
         self.values = numbers.reshape(shape, order="F" if fortran else "C")
 
 
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    """What stands for a function that the pickle names; only these few functions of our own are ever called."""
-
-    make: Callable[..., Any]
-
-
-def _checked_shape(shape: Any) -> tuple[int, ...]:
-    if type(shape) is not tuple or not all(type(side) is int and 0 <= side < _LONGEST_SIDE for side in shape):
-        raise ValueError("an array of an impossible shape")
-    return shape
-
-
-def _raw(content: Any) -> bytes:
-    """Bytes, which Python 2 and protocol 2 write as text."""
-    if isinstance(content, (bytes, bytearray)):
-        return bytes(content)
-    if isinstance(content, str):
-        return content.encode("latin-1")
-    raise ValueError("an array without numbers")
-
-
-def _make_data_type(code: Any, *_rest: Any) -> _DataType:
-    code = {"?": "b1", "bool": "b1"}.get(code, code) if isinstance(code, str) else ""
-    if code not in _CODES | _OBJECTS:
-        raise ValueError("numbers of an unknown type")
-    return _DataType(code)
-
-
-def _make_array(*_any: Any) -> _Array:
-    return _Array()
-
-
-def _make_from_bytes(content: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+def _from_bytes(content: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    """What protocol 5 makes arrays by."""
     made = _Array()
-    made.build(1, shape, dtype, order == "F", content)
+    made.__setstate__((1, shape, dtype, order == "F", content))
     return made
 
 
-def _make_number(dtype: Any, content: Any) -> int | float:
-    [number] = dtype.read(_raw(content)).tolist()
+def _number(dtype: Any, content: Any) -> int | float:
+    """A single number of numpy."""
+    [number] = dtype.read(content).tolist()
     return number  # type: ignore[no-any-return]
 
 
-def _make_bytes(text: Any, coding: Any) -> bytes:
-    if coding not in ("latin1", "latin-1"):
+def _bytes(text: Any, coding: Any) -> bytes:
+    """What protocol 2 makes bytes by."""
+    if coding not in ("latin1", "latin-1") or not isinstance(text, str):
         raise ValueError("bytes in an unknown coding")
-    return _raw(text)
+    return text.encode("latin-1")
 
 
 def _refuse(*_any: Any) -> Any:
     raise ValueError("an array made in an unknown way")
 
 
-_MAKERS = {
-    "numpy.ndarray": _Maker(_refuse),
-    "numpy.dtype": _Maker(_make_data_type),
-    "_codecs.encode": _Maker(_make_bytes),
-    **{f"numpy.{core}.multiarray._reconstruct": _Maker(_make_array) for core in ("core", "_core")},
-    **{f"numpy.{core}.multiarray.scalar": _Maker(_make_number) for core in ("core", "_core")},
-    **{f"numpy.{core}.numeric._frombuffer": _Maker(_make_from_bytes) for core in ("core", "_core")},
+_MEANINGS = {
+    "numpy.ndarray": _refuse,
+    "numpy.dtype": _DataType,
+    "_codecs.encode": _bytes,
+    **{f"numpy.{core}.multiarray._reconstruct": _Array for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": _number for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric._frombuffer": _from_bytes for core in ("core", "_core")},
 }
-"""What a pickle of such a dictionary names, in numpy 1 and 2."""
+"""What a pickle of such a dictionary names, in numpy 1 and 2 -> what stands for it here."""
 
 
-@dataclass(slots=True)
-class _Machine:
-    """The stack and the memory that a pickle's instructions work on; no instruction reaches beyond them."""
+class _Unpickler(pickle.Unpickler):
+    """Knows no other names than those."""
 
-    stack: list[Any] = field(default_factory=list)
-    marks: list[int] = field(default_factory=list)
-    memory: dict[int, Any] = field(default_factory=dict)
-
-    def since_mark(self) -> list[Any]:
-        start = self.marks.pop()
-        items = self.stack[start:]
-        del self.stack[start:]
-        return items
-
-    def last(self, count: int) -> tuple[Any, ...]:
-        if len(self.stack) < count:
-            raise ValueError("an instruction without its values")
-        items = tuple(self.stack[-count:])
-        del self.stack[-count:]
-        return items
-
-    def name(self, module: Any, name: Any) -> None:
-        words = f"{module}.{name}" if type(module) is str and type(name) is str else "a name that is no text"
-        if words not in _MAKERS:
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """What stands for a name."""
+        words = f"{module_name}.{global_name}"
+        if words not in _MEANINGS:
             raise ValueError(f"a pickle that wants to use {words[:80]!r}, which was not done")
-        self.stack.append(_MAKERS[words])
-
-    def call(self) -> None:
-        maker, values = self.last(2)
-        if not isinstance(maker, _Maker) or type(values) is not tuple:
-            raise ValueError("a pickle that wants to call something, which was not done")
-        self.stack.append(maker.make(*values))
-
-    def build(self) -> None:
-        [state] = self.last(1)
-        if not isinstance(self.stack[-1], (_DataType, _Array)) or type(state) is not tuple:
-            raise ValueError("a pickle that wants to change something, which was not done")
-        self.stack[-1].build(*state)
-
-    def extend(self, items: list[Any]) -> None:
-        if type(self.stack[-1]) is not list:
-            raise ValueError("elements without their list")
-        self.stack[-1].extend(items)
-
-    def update(self, items: list[Any]) -> None:
-        keys, values = items[::2], items[1::2]
-        if type(self.stack[-1]) is not dict or not all(type(key) in (str, int) for key in keys):
-            raise ValueError("a dictionary of something else than images")
-        self.stack[-1].update(zip(keys, values, strict=True))
-
-
-_VALUES = (
-    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING", "BINUNICODE",
-    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
-)  # fmt: skip
-"""Instructions that carry a value."""
-
-_STEPS: dict[str, Callable[[_Machine, Any], object]] = {
-    **dict.fromkeys(_VALUES, lambda machine, value: machine.stack.append(value)),
-    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda _machine, _value: None),
-    "NONE": lambda machine, _: machine.stack.append(None),
-    "NEWTRUE": lambda machine, _: machine.stack.append(True),
-    "NEWFALSE": lambda machine, _: machine.stack.append(False),
-    "EMPTY_TUPLE": lambda machine, _: machine.stack.append(()),
-    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
-    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
-    "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
-    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.since_mark())),
-    "TUPLE1": lambda machine, _: machine.stack.append(machine.last(1)),
-    "TUPLE2": lambda machine, _: machine.stack.append(machine.last(2)),
-    "TUPLE3": lambda machine, _: machine.stack.append(machine.last(3)),
-    "APPEND": lambda machine, _: machine.extend(list(machine.last(1))),
-    "APPENDS": lambda machine, _: machine.extend(machine.since_mark()),
-    "SETITEM": lambda machine, _: machine.update(list(machine.last(2))),
-    "SETITEMS": lambda machine, _: machine.update(machine.since_mark()),
-    **dict.fromkeys(
-        ("BINPUT", "LONG_BINPUT"), lambda machine, place: machine.memory.update({place: machine.stack[-1]})
-    ),
-    "MEMOIZE": lambda machine, _: machine.memory.update({len(machine.memory): machine.stack[-1]}),
-    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, place: machine.stack.append(machine.memory[place])),
-    "GLOBAL": lambda machine, words: machine.name(*words.split(" ", 1)),
-    "STACK_GLOBAL": lambda machine, _: machine.name(*machine.last(2)),
-    "REDUCE": lambda machine, _: machine.call(),
-    "BUILD": lambda machine, _: machine.build(),
-}
-"""What is done at each instruction; those that are not here are refused."""
-
-
-def _follow(instructions: bytes) -> Any:
-    """What a pickle would make, of the few types above."""
-    machine = _Machine()
-    for opcode, value, _ in pickletools.genops(instructions):
-        step = _STEPS.get(opcode.name)
-        if step is None:
-            raise ValueError(f"a pickle with the instruction {opcode.name}, which was not done")
-        step(machine, value)
-    [made] = machine.last(1)
-    return made
+        return _MEANINGS[words]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tag2mask.disk import write_json
 from tag2mask.report.page import write_report
-from tag2mask.scores.score import score_rounds, score_run
+from tag2mask.scores.score import score, score_rounds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def score_all(run: RunFolder, data: TagDataset, *, needed: bool = False) -> Resu
         ValueError: if masks do not fit the images, a mask of a finished round has been deleted, or see `needed`.
     """
     rounds = score_rounds(run, data)
-    stages = score_run(run, data) if data.has_masks() or (needed and not rounds.rows) else None
+    stages = score(run, data) if data.has_masks() or (needed and not rounds.rows) else None
     return Results(stages if stages and stages.rows else None, rounds if rounds.rows else None)
 
 

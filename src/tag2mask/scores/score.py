@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tag2mask.runs.run_folder import RunFolder
 
 
-def score_run(run: RunFolder, data: TagDataset) -> ScoreTable:
+def score(run: RunFolder, data: TagDataset) -> ScoreTable:
     """Score every stage that a run has finished.
 
     Args:
