@@ -22,6 +22,7 @@ import typer
 from tag2mask.auto.choose import choose_image_alpha, choose_walk
 from tag2mask.auto.judge import MaskJudge
 from tag2mask.datasets.source import open_source
+from tag2mask.learning.learned_pairs import image_affinity
 from tag2mask.ops.cam import as_probabilities, background_scores
 from tag2mask.ops.crf import DenseCrf
 from tag2mask.ops.random_walk import random_walks
@@ -36,7 +37,7 @@ from tag2mask.scores.confusion import Confusion
 from tag2mask.stages.s1_classify import train_classifier
 from tag2mask.stages.s3_seed import make_seeds
 from tag2mask.stages.s4_affinity import train_affinity
-from tag2mask.stages.s5_walk import cell_maps, image_affinity
+from tag2mask.stages.s5_walk import cell_maps
 
 if TYPE_CHECKING:
     from torch import Tensor

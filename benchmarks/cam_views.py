@@ -87,13 +87,13 @@ def one_view_at_a_time(
     """(K, H, W) float32 in [0, 1]; call inside ``runtime.inference(net)``."""
     views, mirrored = [], []
     for scale in scales:
-        pixels = resize_image(image.pixels, (round(image.size[0] * scale), round(image.size[1] * scale)))
+        pixels = resize_image(image.pixels, (round(image.image_size[0] * scale), round(image.image_size[1] * scale)))
         view = normalise(pixels, net.backbone.mean, net.backbone.std)
         for flip in (False, True):
             one = (view.flip(-1) if flip else view)[None].contiguous(memory_format=layout)
             views.append(net.cams(one)[0, image.class_ids].float())
             mirrored.append(flip)
-    return normalise_maps(merge_views(views, mirrored, image.size))
+    return normalise_maps(merge_views(views, mirrored, image.image_size))
 
 
 def by_view(

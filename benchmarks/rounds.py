@@ -71,7 +71,7 @@ def held_out(net: DeepLab, data: TagDataset, settings: SegmentSettings, runtime:
     with runtime.inference(net):
         for name in data.val_names:
             image = data[name]
-            found = mask_of(name, image_probabilities(image.pixels, net, settings, runtime), image.size)
+            found = mask_of(name, image_probabilities(image.pixels, net, settings, runtime), image.image_size)
             total += Confusion.of(data.mask(name), found.labels, len(data.class_names))
     return 100 * total.mean_iou()
 
@@ -114,7 +114,7 @@ def iterate_affinitynet(
             for name in data.names:
                 image = data[name]
                 soft = soft_mask(image, image_probabilities(image.pixels, net, settings.segment, runtime), 2)
-                maps = Cams(name, soft.class_ids, normalise_maps(soft.probabilities[1:]), image.size)
+                maps = Cams(name, soft.class_ids, normalise_maps(soft.probabilities[1:]), image.image_size)
                 folder.cams.write(name, maps)
         stage.finish("alpha_u in the place of activation maps", items=len(data.names))
         scores = make_seeds(data, folder.cams, folder, settings.seed, crf=settings.crf, judge=judge)

@@ -63,7 +63,7 @@ def test_records_can_not_be_changed():
 
 def test_an_image_knows_its_size_and_classes():
     image = TaggedImage("a", PIXELS, TAGS)
-    assert image.size == (4, 5)
+    assert image.image_size == (4, 5)
     assert image.class_ids.tolist() == [1, 2]
     assert TaggedImage("a", PIXELS, torch.zeros(3, dtype=torch.bool)).class_ids.tolist() == []
     assert not any("mask" in field.name or "label" in field.name for field in dataclasses.fields(TaggedImage))

@@ -5,7 +5,7 @@ from .datasets.folder import open_folder as open_folder
 from .datasets.save_folder import save_folder as save_folder
 from .datasets.scenes.scenes import make_scenes as make_scenes
 from .datasets.voc import open_voc as open_voc
-from .learning.segmenting import Segmenter as Segmenter
+from .learning.segmenter import Segmenter as Segmenter
 from .nets.affinity_net import AffinityNet as AffinityNet
 from .nets.classifier import CamClassifier as CamClassifier
 from .ops.crf import CrfSettings as CrfSettings

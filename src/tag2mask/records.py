@@ -95,7 +95,7 @@ class TaggedImage:
         check_dtype(f"{self.name}: tags", self.tags, torch.bool)
 
     @property
-    def size(self) -> tuple[int, int]:
+    def image_size(self) -> tuple[int, int]:
         """(height, width) of the image itself in pixels, which its masks have."""
         return self.full_size or (int(self.pixels.shape[-2]), int(self.pixels.shape[-1]))
 

@@ -33,7 +33,7 @@ def test_a_folder_with_tags_and_masks(tmp_path: Path) -> None:
     assert data.val_names == ()
     assert [tag_names(data, name) for name in data.names] == [["cat", "dog"], [], ["cat"]]
     image = data["in/c"]
-    assert (image.name, image.size) == ("in/c", (6, 8))
+    assert (image.name, image.image_size) == ("in/c", (6, 8))
     assert image.pixels[:, 0, 0].tolist() == [12, 6, 0]
     assert image.tags.tolist() == [True, False]
     mask = data.mask("in/c")

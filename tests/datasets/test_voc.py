@@ -33,7 +33,7 @@ def test_voc(below: str, tmp_path: Path) -> None:
     mask = data.mask("2007_2")
     assert mask is not None
     assert np.array_equal(mask.numpy(), square(2))
-    assert data["2007_1"].size == (6, 8)
+    assert data["2007_1"].image_size == (6, 8)
     assert data.has_masks()
 
 

@@ -81,7 +81,7 @@ def test_working_copies_are_decoded_once(tmp_path: Path) -> None:
     data = open_folder(tmp_path)
     copies = WorkingCopies(data, 4)
     assert copies["a"] is copies["a"]
-    assert copies["a"].size == data["a"].size
+    assert copies["a"].image_size == data["a"].image_size
     assert max(copies["a"].pixels.shape) == 4
     assert copies["a"].tags.equal(data["a"].tags)
     assert (copies.names, copies.val_names, copies.class_names) == (data.names, data.val_names, data.class_names)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tag2mask.learning.segmenting import GivenSegmenter, check_segmenter, module_of
+from tag2mask.learning.segmenter import GivenSegmenter, check_segmenter, module_of
 from tag2mask.nets.roles import Role, roles_of
 from tag2mask.pipelines.affinitynet import run_affinitynet
 from tag2mask.pipelines.predict import load

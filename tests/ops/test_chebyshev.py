@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from reference.equality import EXACT, SEEDS, SINGLE, equality
 from tag2mask.ops.affinity import half_disc_offsets
-from tag2mask.ops.chebyshev import TOLERANCE, Lattice, _combine_compiled, _combine_in_torch, combine, power_series
+from tag2mask.ops.chebyshev import TOLERANCE, PixelRow, _combine_compiled, _combine_in_torch, combine, power_series
 
 
 @equality(
@@ -55,7 +55,7 @@ def test_a_smaller_tolerance_takes_more_products():
 
 
 @equality(
-    Lattice,
+    PixelRow,
     "the map",
     tolerance=EXACT,
     seed=SEEDS,
@@ -64,7 +64,7 @@ def test_a_smaller_tolerance_takes_more_products():
     radius=st.integers(1, 5),
 )
 def test_neighbours_lie_where_the_lattice_says(seed, height, width, radius):
-    lattice = Lattice(height, width, half_disc_offsets(radius))
+    lattice = PixelRow(height, width, half_disc_offsets(radius))
     maps = torch.rand(2, height, width, generator=torch.Generator().manual_seed(seed))
     rows = lattice.lay_out(maps)
     found = [lattice.maps(rows), *(lattice.maps(rows.roll(-shift, dims=1)) for shift in lattice.shifts)]
@@ -77,7 +77,7 @@ def test_neighbours_lie_where_the_lattice_says(seed, height, width, radius):
 
 def problem(seed, channels, height, width, radius):
     generator = torch.Generator().manual_seed(seed)
-    lattice = Lattice(height, width, half_disc_offsets(radius))
+    lattice = PixelRow(height, width, half_disc_offsets(radius))
     values, weights, taken = (
         lattice.lay_out(torch.rand(count, height, width, generator=generator))
         for count in (channels, len(lattice.offsets), 1)

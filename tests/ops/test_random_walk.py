@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from reference.dense_walk import dense_transition, dense_walk
 from reference.equality import LONG, SEEDS, SINGLE, SIZES, equality
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_windows
-from tag2mask.ops.chebyshev import Lattice, combine
+from tag2mask.ops.chebyshev import PixelRow, combine
 from tag2mask.ops.random_walk import _LIFT, random_walk, random_walks, transition_weights
 from tag2mask.records import PixelAffinity
 
@@ -35,7 +35,7 @@ def example(seed=0, classes=3, height=6, width=7, radius=3, *, contrast=1):
 
 def transition_of(affinity, beta):
     """Of every pixel: the weights of its pairs, (P, h, w), and what those of all its neighbours sum to, (h, w)."""
-    lattice = Lattice(*affinity.values.shape[-2:], affinity.offsets)
+    lattice = PixelRow(*affinity.values.shape[-2:], affinity.offsets)
     weights, near = transition_weights(affinity, beta, lattice)
     return lattice.maps(weights), lattice.maps(near)
 
@@ -225,7 +225,7 @@ def test_no_denormal_number_slows_the_walk():
     features = torch.linspace(0, 30, 40).expand(1, 12, 40) * torch.tensor([1.0, 0.3]).repeat(6)[:, None]
     affinity, scores = affinity_of(features), torch.zeros(1, 12, 40)
     scores[0, 5, 3] = 1
-    lattice = Lattice(12, 40, affinity.offsets)
+    lattice = PixelRow(12, 40, affinity.offsets)
     weights, near = transition_weights(affinity, 8, lattice)
     values, taken = lattice.lay_out(scores + _LIFT), 1 / (1 + near)
     smallest = torch.finfo(torch.float32).tiny

@@ -43,7 +43,7 @@ def test_a_shrunk_image_keeps_its_size():
     image = TaggedImage("a", photo(40, 60), torch.tensor([True]))
     small = shrink(image, 30)
     assert small.pixels.shape == (3, 20, 30)
-    assert small.size == image.size == (40, 60)
+    assert small.image_size == image.image_size == (40, 60)
     assert small.pixels.equal(resize_image(image.pixels, (20, 30)))
     for side in (60, 100, 0):
         assert shrink(image, side).pixels is image.pixels

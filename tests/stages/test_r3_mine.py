@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from painted import STRIPES, Stripes, run_by_hand, soft_by_hand
 from tag2mask.disk import read_json, write_json, write_labels
+from tag2mask.learning.region_views import region_probabilities
 from tag2mask.nets.backbones import Backbone
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
 from tag2mask.ops.crf import CrfSettings
@@ -23,7 +24,7 @@ from tag2mask.records import IGNORE, Regions, TaggedImage
 from tag2mask.runs.encodings import write_region_scores, write_soft_mask
 from tag2mask.runs.round import Round
 from tag2mask.stages.r0_superpixels import make_superpixels
-from tag2mask.stages.r3_mine import MineSettings, _averaged, mine_regions, region_loss, region_probabilities
+from tag2mask.stages.r3_mine import MineSettings, _averaged, mine_regions, region_loss
 from tag2mask.weights.starting import kept_levels
 from tiny import tiny_rounds, tiny_runtime, with_changes
 

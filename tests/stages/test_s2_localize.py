@@ -63,12 +63,14 @@ def one_view_at_a_time(image, net, scales, stride):
     """The maps as the paper tells of them: a batch of one per view, divided by their maxima at full size."""
     views, mirrored = [], []
     for scale in scales:
-        pixels = resize_image(image.pixels, tuple(round(side * scale) for side in image.size))
+        pixels = resize_image(image.pixels, tuple(round(side * scale) for side in image.image_size))
         for flip in (False, True):
             view = normalise(pixels, net.backbone.mean, net.backbone.std)
             views.append(net.cams(view.flip(-1)[None] if flip else view[None])[0, image.class_ids])
             mirrored.append(flip)
-    kept, whole = (merge_views(views, mirrored, tuple(side // each for side in image.size)) for each in (stride, 1))
+    kept, whole = (
+        merge_views(views, mirrored, tuple(side // each for side in image.image_size)) for each in (stride, 1)
+    )
     return kept / (whole.amax(dim=(-2, -1), keepdim=True) + 1e-5)
 
 

@@ -66,7 +66,7 @@ class MaskJudge:
         Returns:
             (candidates, 3): separability, evidence kept less evidence left, share of the image.
         """
-        full = limit_long_side(image.size, self._max_side)
+        full = limit_long_side(image.image_size, self._max_side)
         size = limit_long_side(full, _SIDE)
         small = resize_image(image.pixels, size).permute(1, 2, 0).contiguous().numpy()
         factor = max(size) / max(full)

@@ -207,5 +207,5 @@ def typical_side(data: TagDataset) -> int:
     sides = []
     for name in data.names[:: max(1, math.ceil(len(data.names) / 20))]:
         with suppress(ValueError):  # `prepare` tells of broken images.
-            sides.append(max(data[name].size))
+            sides.append(max(data[name].image_size))
     return max(64, min(320, sorted(sides)[len(sides) // 2])) if sides else 320

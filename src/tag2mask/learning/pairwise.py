@@ -144,7 +144,7 @@ def build_pairwise(
     """The pairwise network with the weights that its training starts from; random ones without a run.
 
     Args:
-        settings: how.
+        settings: layout of the network, and what it starts from.
         classes: C.
         start: the run with the classifier.
         runtime: gives the seed.
@@ -182,7 +182,7 @@ def apply_pairwise(
         alpha: (1 + C, h, w) probabilities of any size.
         net: gives G; None: G is the identity.
         settings: of the pairwise network.
-        runtime: where.
+        runtime: device, precision and seed.
         times: how often G is applied.
 
     Returns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch.utils.data import Dataset
@@ -11,7 +11,9 @@ from torch.utils.data import Dataset
 from tag2mask.checks import check_shape
 from tag2mask.datasets.memory import Kept
 from tag2mask.learning.views import random_view
-from tag2mask.ops.mining import allowed_labels
+from tag2mask.nets.looking import whole_view
+from tag2mask.ops.mining import allowed_labels, mask_logits
+from tag2mask.ops.sizes import limit_long_side
 from tag2mask.ops.superpixels import join_regions, region_sizes
 from tag2mask.ops.windows import cut_window
 from tag2mask.records import IGNORE
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.learning.views import ViewSettings
     from tag2mask.nets.backbones import Backbone
+    from tag2mask.nets.region_net import RegionNet
+    from tag2mask.records import Regions, TaggedImage
     from tag2mask.runs.round import Round
     from tag2mask.runtime import Runtime
 
@@ -78,7 +82,7 @@ class RegionViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor]"]):
         window, pixels = random_view(
             image, epoch, self.settings, self.backbone, self.runtime, self.em_round.folder, MINE
         )
-        ids = cut_window(regions.ids[None].int(), window, fill=-1, nearest=True, size=image.size)[0].long()
+        ids = cut_window(regions.ids[None].int(), window, fill=-1, nearest=True, size=image.image_size)[0].long()
         seen = region_sizes(ids, regions.count) > 0
         labels = torch.where(seen, self.samples[image.name], IGNORE)
         return pixels, ids, labels, allowed_labels(image.tags).expand(regions.count, -1)
@@ -89,3 +93,31 @@ def collate_regions(items: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> Regio
     pixels, ids, labels, allowed = zip(*items, strict=True)
     joined, _ = join_regions(list(ids), [len(one) for one in labels])
     return RegionBatch(torch.stack(pixels), joined, torch.cat(labels), torch.cat(allowed))
+
+
+class JudgeSettings(Protocol):
+    """At which size regions are judged."""
+
+    @property
+    def max_side(self) -> int: ...
+
+
+def region_probabilities(
+    image: TaggedImage, regions: Regions, net: RegionNet, settings: JudgeSettings, runtime: Runtime
+) -> Tensor:
+    """(R, 1 + C): what each region of an image is, among its tags; call inside ``runtime.inference(net)``.
+
+    Args:
+        image: with its tags.
+        regions: its superpixels.
+        net: trained.
+        settings: how it was trained.
+        runtime: device, precision and seed.
+    """
+    size = limit_long_side(image.image_size, settings.max_side)
+    both = whole_view(image.pixels, size, net.backbone, runtime, mirrored=True)
+    ids, count = join_regions([regions.ids, regions.ids.flip(-1)], [regions.count] * 2)
+    logits = net(both, ids.to(runtime.device), count).float().cpu()
+    allowed = mask_logits(logits, allowed_labels(image.tags))
+    upright, mirrored = allowed.softmax(dim=1).chunk(2)
+    return (upright + mirrored) / 2

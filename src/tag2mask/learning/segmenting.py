@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +15,10 @@ from tag2mask.datasets.memory import Kept
 from tag2mask.learning.batches import collate_labelled, epoch_batches
 from tag2mask.learning.fit import fit
 from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
+from tag2mask.learning.segmenter import Segmenter, module_of
 from tag2mask.learning.views import random_view
 from tag2mask.nets.backbones import to_channels_last
-from tag2mask.nets.looking import Normalisation, Normalised, looking_copy, whole_view
+from tag2mask.nets.looking import Normalisation, Normalised, whole_view
 from tag2mask.nets.segmenter import DeepLab
 from tag2mask.ops.losses import label_loss, object_weight
 from tag2mask.ops.sizes import limit_long_side, resize_labels, size_of
@@ -28,8 +27,6 @@ from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_fr
 from tag2mask.weights.starting import starting_backbone
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from tag2mask.datasets.dataset import TagDataset
@@ -116,70 +113,6 @@ class SegmentSettings(NetSettings):
         )
 
 
-class Segmenter(Normalised, Protocol):
-    """Any segmentation network, of this package or another: a module that is trained and asked as it is.
-
-    It is called with (B, 3, H, W) float32 pixels, normalised with its `mean` and `std`, and gives (B, 1 + C, H, W)
-    logits, channel 0 the background.
-    """
-
-    def __call__(self, pixels: Tensor, /) -> Tensor: ...
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-
-    def load_state_dict(self, state: Mapping[str, Tensor], /) -> object: ...
-
-
-def module_of(net: Segmenter) -> nn.Module:
-    """The segmenter as the module that it has to be.
-
-    Args:
-        net: a segmenter.
-
-    Raises:
-        TypeError: if it is no module, or does not say its mean and deviation.
-    """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"segmenter: expected a torch.nn.Module, got {type(net).__name__}.")
-    for name, values in (("mean", net.mean), ("std", net.std)):
-        if len(values) != 3:
-            raise ValueError(f"segmenter.{name}: expected three numbers, one of each colour, got {values!r}.")
-    return net
-
-
-def looking_segmenter(net: Segmenter, runtime: Runtime) -> Segmenter:
-    """A copy that only looks, see `tag2mask.nets.looking.looking_copy`.
-
-    Args:
-        net: trained.
-        runtime: where it looks.
-    """
-    made: Any = looking_copy(module_of(net), runtime)
-    return cast("Segmenter", made)
-
-
-@dataclass(frozen=True)
-class GivenSegmenter:
-    """Stands beside the settings of a segmenter that was given instead of built: another one is another stage.
-
-    Args:
-        segmenter: what it is called, and a digest of its weights' names and shapes.
-    """
-
-    segmenter: str
-
-    @classmethod
-    def of(cls, net: Segmenter) -> GivenSegmenter:
-        """Recognise a segmenter.
-
-        Args:
-            net: any.
-        """
-        shapes = json.dumps({name: list(value.shape) for name, value in net.state_dict().items()})
-        digest = hashlib.blake2b(shapes.encode(), digest_size=6).hexdigest()
-        return cls(f"{type(net).__qualname__} {digest}")
-
-
 class LabelSource(Protocol):
     """Where training labels come from: pseudo masks, seeds, or anything else with a label map per name."""
 
@@ -213,7 +146,7 @@ class LabelledViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         image = self.data[self.data.names[index]]
         labels = self._labels[image.name]
         window, pixels = random_view(image, epoch, self.settings, self.pixels, self.runtime, self.title)
-        cut = cut_window(labels[None].int(), window, fill=IGNORE, nearest=True, size=image.size)[0]
+        cut = cut_window(labels[None].int(), window, fill=IGNORE, nearest=True, size=image.image_size)[0]
         return image.name, pixels, cut.long()
 
     def _narrow_labels(self, name: str) -> Tensor:
@@ -228,32 +161,6 @@ def build_segmenter(settings: SegmentSettings, num_classes: int, run: RunFolder 
         net = DeepLab(backbone, num_classes, settings.width, settings.rates)
     to_channels_last(net)
     return net
-
-
-def check_segmenter(net: Segmenter, num_classes: int) -> None:
-    """Require logits of background and classes for every pixel, before a training.
-
-    Args:
-        net: a segmenter.
-        num_classes: C.
-
-    Raises:
-        TypeError: if it is no module.
-        ValueError: if a small image gives logits of another shape.
-    """
-    module = module_of(net)
-    parameter = next(module.parameters())
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    with torch.no_grad():
-        found = tuple(net(torch.zeros(1, 3, 64, 96, device=parameter.device)).shape)
-    for part, training in modes:
-        part.training = training
-    if found != (1, 1 + num_classes, 64, 96):
-        raise ValueError(
-            f"segmenter: expected logits of shape (1, {1 + num_classes}, 64, 96) for an image of 64 x 96 pixels and "
-            f"{num_classes} classes beside the background, got {found}."
-        )
 
 
 def learn_masks(
@@ -272,8 +179,8 @@ def learn_masks(
         net: of `build_segmenter`.
         data: images.
         masks: name -> labels.
-        settings: how.
-        runtime: where.
+        settings: epochs, rates and views.
+        runtime: device, precision and seed.
         store: keeps checkpoints.
         title: beside the progress bar, and part of the seed.
     """
@@ -297,7 +204,7 @@ def image_probabilities(pixels: Tensor, net: Segmenter, settings: SegmentSetting
         pixels: (3, H, W) uint8.
         net: trained.
         settings: how it was trained.
-        runtime: where.
+        runtime: device, precision and seed.
 
     Returns:
         (1 + C, h, w) float32 probabilities, at the image's size or shrunk to `settings.max_side`.
@@ -329,6 +236,6 @@ def predict_mask(image: TaggedImage, net: Segmenter, settings: SegmentSettings, 
         image: its tags are not looked at.
         net: trained.
         settings: how it was trained.
-        runtime: where.
+        runtime: device, precision and seed.
     """
-    return mask_of(image.name, image_probabilities(image.pixels, net, settings, runtime), image.size)
+    return mask_of(image.name, image_probabilities(image.pixels, net, settings, runtime), image.image_size)

@@ -42,6 +42,8 @@ def random_view(
         purpose: words for what trains on the view; another one's views are independent.
     """
     generator = runtime.generator(*purpose, "view", epoch, image.name)
-    window = random_window(image.size, settings.long_side, settings.crop, generator)
+    window = random_window(image.image_size, settings.long_side, settings.crop, generator)
     mean, std = net.mean, net.std
-    return window, padded_view(image.pixels, window, settings.jitter, mean, std, generator=generator, size=image.size)
+    return window, padded_view(
+        image.pixels, window, settings.jitter, mean, std, generator=generator, size=image.image_size
+    )

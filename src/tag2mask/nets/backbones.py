@@ -210,7 +210,7 @@ def _create(name: str, output_stride: int, pretrained: bool, keep: Keep | None) 
 def freeze_batch_norm(module: nn.Module) -> None:
     """Put every batch norm below a module in evaluation mode: running statistics neither used up nor changed."""
     for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm):
             part.eval()
 
 

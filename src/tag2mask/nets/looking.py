@@ -55,7 +55,7 @@ def whole_view(
         pixels: (3, H, W) uint8.
         size: (h, w).
         net: whose mean and deviation are taken out.
-        runtime: where.
+        runtime: device, precision and seed.
         mirrored: add the mirror image.
     """
     view = normalise(resize_image(pixels, size), net.mean, net.std)

@@ -61,7 +61,7 @@ def power_series(power: int, stay: float = 0.0, tolerance: float = TOLERANCE) ->
 
 
 @dataclass(frozen=True)
-class Lattice:
+class PixelRow:
     """Maps as one long row of n numbers: each of their rows with zeros behind, and rows of zeros above and below.
 
     So the neighbours at one offset are equally far away for all pixels, and none has to be asked for.
@@ -114,7 +114,7 @@ class Lattice:
 
 
 def combine(
-    values: Tensor, weights: Tensor, taken: Tensor, series: Sequence[NDArray[np.float64]], on: Lattice
+    values: Tensor, weights: Tensor, taken: Tensor, series: Sequence[NDArray[np.float64]], on: PixelRow
 ) -> Tensor:
     """sum_k c_k T_k(Z) v for several v and several c at once; (Z v)_i = v_i + taken_i sum_j w_ij (v_j - v_i).
 
@@ -122,7 +122,7 @@ def combine(
     T_k+1 - T_k = T_k - T_k-1 + 2 (Z - I) T_k: the product as it stands would lose a digit and a half to rounding.
 
     Args:
-        values: (C, n) v, of `Lattice.lay_out` like the next two.
+        values: (C, n) v, of `PixelRow.lay_out` like the next two.
         weights: (P, n) w_ij = w_ji of every pixel i and its neighbour j at offset p; 0 where that lies outside.
         taken: (n,), such that the eigenvalues of Z lie in [-1, 1].
         series: S times c, of any lengths.
@@ -138,7 +138,7 @@ def combine(
     return way(values, weights, taken, torch.from_numpy(shares).to(values.device), on)
 
 
-def _combine_in_torch(values: Tensor, weights: Tensor, taken: Tensor, shares: Tensor, on: Lattice) -> Tensor:
+def _combine_in_torch(values: Tensor, weights: Tensor, taken: Tensor, shares: Tensor, on: PixelRow) -> Tensor:
     """On any device; shares (K + 1, S)."""
     first, stop = on.pixels.start, on.pixels.stop
     drift, sums = torch.zeros_like(values), shares[0, :, None, None] * values
@@ -154,7 +154,7 @@ def _combine_in_torch(values: Tensor, weights: Tensor, taken: Tensor, shares: Te
     return sums
 
 
-def _combine_compiled(values: Tensor, weights: Tensor, taken: Tensor, shares: Tensor, on: Lattice) -> Tensor:
+def _combine_compiled(values: Tensor, weights: Tensor, taken: Tensor, shares: Tensor, on: PixelRow) -> Tensor:
     """In compiled loops, which take two or four channels at a time: an odd one is given a companion of zeros."""
     channels, size = values.shape
     even = values.new_zeros((channels + channels % 2, size))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.checks import check_range, check_shape
-from tag2mask.ops.chebyshev import Lattice, combine, power_series
+from tag2mask.ops.chebyshev import PixelRow, combine, power_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,7 +74,7 @@ def random_walks(
         yield wanted, next(walked).clamp_(lowest, highest) if wanted else scores.clone()
 
 
-def transition_weights(affinity: PixelAffinity, beta: float, on: Lattice) -> tuple[Tensor, Tensor]:
+def transition_weights(affinity: PixelAffinity, beta: float, on: PixelRow) -> tuple[Tensor, Tensor]:
     """T = D^-1 W^(o beta) by its parts: T_ij = w_ij / (1 + r_i), T_ii = 1 / (1 + r_i).
 
     Args:
@@ -112,11 +112,11 @@ def _walked(scores: Tensor, affinity: PixelAffinity, beta: float, steps: Sequenc
     Z are not negative and its rows sum to 1, as those of T: its eigenvalues lie in [-1, 1].
     """
     height, width = scores.shape[-2:]
-    lattice = Lattice(height, width, affinity.offsets)
-    weights, near = transition_weights(affinity, beta, lattice)
+    row = PixelRow(height, width, affinity.offsets)
+    weights, near = transition_weights(affinity, beta, row)
     share = near / (1 + near)
     most = float(share.max())
     taken = (1 / most if most > 0 else 0) / (1 + near)
     series = [power_series(count, 1 - most) for count in steps]
-    walked = combine(lattice.lay_out(scores + _LIFT), weights, taken, series, lattice)
-    return lattice.maps(walked) - _LIFT
+    walked = combine(row.lay_out(scores + _LIFT), weights, taken, series, row)
+    return row.maps(walked) - _LIFT

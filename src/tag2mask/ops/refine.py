@@ -24,7 +24,7 @@ _SMALLEST = 1e-6
 
 def image_for_crf(image: TaggedImage, max_side: int) -> np.ndarray:
     """(H, W, 3) uint8 at the size at which the CRF works."""
-    small = resize_image(image.pixels, limit_long_side(image.size, max_side))
+    small = resize_image(image.pixels, limit_long_side(image.image_size, max_side))
     return small.permute(1, 2, 0).contiguous().numpy()
 
 
@@ -86,6 +86,6 @@ def sharpened_labels(image: TaggedImage, soft: SoftMask, max_side: int, crf: Crf
         (H, W) int64: 0, 1..C.
     """
     if len(soft.class_ids) == 0:
-        return torch.zeros(image.size, dtype=torch.int64)
+        return torch.zeros(image.image_size, dtype=torch.int64)
     _, refined = crf_probabilities(image, with_odds(soft.probabilities, odds), max_side, crf)
-    return resize_labels(labels_of_scores(refined, soft.class_ids), image.size)
+    return resize_labels(labels_of_scores(refined, soft.class_ids), image.image_size)

@@ -50,7 +50,9 @@ def limit_long_side(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 def shrink(image: TaggedImage, side: int) -> TaggedImage:
     """A copy of an image whose longer side is at most `side` pixels; 0 means no limit."""
-    return replace(image, pixels=resize_image(image.pixels, limit_long_side(image.size, side)), full_size=image.size)
+    return replace(
+        image, pixels=resize_image(image.pixels, limit_long_side(image.image_size, side)), full_size=image.image_size
+    )
 
 
 def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:

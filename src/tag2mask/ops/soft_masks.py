@@ -46,4 +46,4 @@ def soft_mask(image: TaggedImage, probabilities: Tensor, stride: int) -> SoftMas
     cells = math.ceil(probabilities.shape[-2] / stride), math.ceil(probabilities.shape[-1] / stride)
     pooled = F.interpolate(with_tags(probabilities, image.tags)[None], cells, mode="area")[0]
     channels = torch.cat([image.class_ids.new_zeros(1), image.class_ids + 1])
-    return SoftMask(image.name, image.class_ids, pooled[channels].clamp(0, 1), image.size)
+    return SoftMask(image.name, image.class_ids, pooled[channels].clamp(0, 1), image.image_size)

@@ -73,7 +73,7 @@ def cut_window(
 
     Args:
         maps: (D, H, W).
-        window: where.
+        window: which part of the image, and at which size.
         fill: value of what lies outside the image.
         nearest: take the nearest pixel (labels) instead of interpolating.
         size: (height, width) of the image that the window was drawn in; None: the maps have that size.
@@ -180,7 +180,7 @@ def padded_view(
 
     Args:
         pixels: (3, H, W) uint8.
-        window: where.
+        window: which part of the image, and at which size.
         strengths: of the jitter.
         mean: of the backbone.
         std: of the backbone.

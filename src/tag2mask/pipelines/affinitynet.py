@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tag2mask.auto.judge import MaskJudge
 from tag2mask.datasets.dataset import typical_side
+from tag2mask.learning.learned_pairs import LearnedPairs
 from tag2mask.learning.segmenting import SegmentSettings
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.pipelines.one_backbone import check_backbones
@@ -19,7 +20,7 @@ from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, make_cams
 from tag2mask.stages.s3_seed import SeedSettings, make_seeds
 from tag2mask.stages.s4_affinity import AffinitySettings, train_affinity
-from tag2mask.stages.s5_walk import LearnedPairs, WalkSettings, walk_masks
+from tag2mask.stages.s5_walk import WalkSettings, walk_masks
 from tag2mask.stages.s6_segment import train_segmenter
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.learning.schedule import NetSettings
-    from tag2mask.learning.segmenting import Segmenter
+    from tag2mask.learning.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def run_affinitynet(
         runtime: device, precision and seed.
         strict: an image that cannot be read is an error; otherwise it is reported and left out.
         origin: how the run was asked for, for ``run.json``.
-        segmenter: any segmentation network for the data's classes, see `tag2mask.learning.segmenting.Segmenter`;
+        segmenter: any segmentation network for the data's classes, see `tag2mask.learning.segmenter.Segmenter`;
             trained in place. None: one is built as the settings say.
 
     Returns:

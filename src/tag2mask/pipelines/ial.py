@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tag2mask.auto.judge import MaskJudge
 from tag2mask.datasets.dataset import without
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tag2mask.pipelines.ial_settings import RoundSettings
     from tag2mask.records import SoftMask
     from tag2mask.runs.stage_folder import Upstream
+    from tag2mask.runtime import Precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +131,7 @@ def run_round(
         settings: of the rounds.
         before: the networks of the round before, to go on from; None: start as the settings say.
         judge: of the masks that teach the next round, if they are judged.
-        runtime: where.
+        runtime: device, precision and seed.
 
     Returns:
         The round's two networks.
@@ -139,17 +140,14 @@ def run_round(
     unary_settings, pairwise_settings, share = _lessons(settings, em_round.number, goes_on=before is not None)
     masks, origin = _teacher(em_round, settings.rounds)
     first = em_round.of_start(CLASSIFY)
-
-    def weights(stage: str) -> str | Upstream:
-        """The stage that a network's first weights come from."""
-        return first if before is None else f"{em_round.before}/{stage}"
-
+    # The stages that the networks' first weights come from.
+    begins = {name: first if before is None else f"{em_round.before}/{name}" for name in (UNARY, PAIRWISE)}
     unary = learn_unary(
         data,
         masks,
         em_round,
         unary_settings,
-        after=(origin, weights(UNARY)),
+        after=(origin, begins[UNARY]),
         before=None if before is None else before.unary,
         share=share,
         runtime=runtime,
@@ -161,7 +159,7 @@ def run_round(
         data,
         em_round,
         pairwise_settings,
-        after=(*mined, weights(PAIRWISE)),
+        after=(*mined, begins[PAIRWISE]),
         before=None if before is None else before.pairwise,
         runtime=runtime,
     )
@@ -211,15 +209,20 @@ def _judge(data: TagDataset, start: RunFolder, settings: IALSettings, runtime: R
     return MaskJudge(classifier, settings.crf, runtime, settings.pairwise.max_side)
 
 
-def runtime_of(run: RunFolder) -> Runtime:
-    """A runtime with the seed and the precision that a run was made with, on any device.
+def runtime_of(
+    run: RunFolder, device: str = "auto", *, precision: Precision | None = None, seed: int | None = None
+) -> Runtime:
+    """A runtime with the seed and the precision that a run was made with.
 
     Args:
         run: with its ``run.json``.
+        device: where it shall run; the run's own does not count.
+        precision: another one than the run's.
+        seed: another one than the run's.
     """
     manifest = run.manifest()
-    precision: Any = manifest.precision
-    return Runtime("auto", precision, manifest.seed)
+    kept: Precision = "bf16" if manifest.precision == "bf16" else "32"
+    return Runtime(device, precision or kept, manifest.seed if seed is None else seed)
 
 
 def _adopt(

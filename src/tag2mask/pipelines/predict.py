@@ -16,15 +16,8 @@ from PIL import Image
 from tag2mask.datasets.images import read_image
 from tag2mask.disk import whole_file, write_labels, write_unit
 from tag2mask.learning.pairwise import PairwiseSettings, apply_pairwise, build_pairwise
-from tag2mask.learning.segmenting import (
-    GivenSegmenter,
-    SegmentSettings,
-    build_segmenter,
-    image_probabilities,
-    looking_segmenter,
-    mask_of,
-    module_of,
-)
+from tag2mask.learning.segmenter import GivenSegmenter, looking_segmenter, module_of
+from tag2mask.learning.segmenting import SegmentSettings, build_segmenter, image_probabilities, mask_of
 from tag2mask.nets.looking import looking_copy
 from tag2mask.ops.sizes import size_of
 from tag2mask.pipelines.affinitynet import settings_of
@@ -39,7 +32,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tag2mask.learning.segmenting import Segmenter
+    from tag2mask.learning.segmenter import Segmenter
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.records import PseudoMask
     from tag2mask.runs.round import Round

@@ -18,7 +18,7 @@ from tag2mask.runs.manifest import ImageNames, Manifest, Origin
 from tag2mask.runs.settings import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from _typeshed import DataclassInstance
 
@@ -92,13 +92,7 @@ def prepare(
             f"{len(broken)} image(s) cannot be read, the first: {next(iter(broken.values()))} "
             "Mend or remove them, or run without --strict to leave them out."
         )
-    for message in broken.values():
-        logger.warning("left out: %s", message)
-    data = without(data, broken) if broken else data
-    if not data.names:
-        raise ValueError("no image to train on: expected at least one readable image with a row of tags.")
-    if not any(bool(data.tags(name).any()) for name in data.names):
-        raise ValueError("no image has a tag: expected at least one. Without tags there is nothing to learn.")
+    data = _usable(data, broken)
     manifest = Manifest(
         class_names=tuple(data.class_names),
         digest=digest,
@@ -113,6 +107,18 @@ def prepare(
         ial=known.ial if known is not None else {},
     )
     run.write_manifest(manifest, ImageNames(tuple(data.names), tuple(data.val_names)))
+    return data
+
+
+def _usable(data: TagDataset, broken: Mapping[str, str]) -> TagDataset:
+    """The data less broken images, of which each is told."""
+    for message in broken.values():
+        logger.warning("left out: %s", message)
+    data = without(data, broken) if broken else data
+    if not data.names:
+        raise ValueError("no image to train on: expected at least one readable image with a row of tags.")
+    if not any(bool(data.tags(name).any()) for name in data.names):
+        raise ValueError("no image has a tag: expected at least one. Without tags there is nothing to learn.")
     return data
 
 

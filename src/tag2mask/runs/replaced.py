@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SUFFIX = ".replaced-"
@@ -28,3 +29,30 @@ def set_aside(folder: Path) -> Path | None:
     while (place := folder.with_name(f"{folder.name}{SUFFIX}{number}")).exists():
         number += 1
     return folder.rename(place)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    Example:
+        >>> duration(252.0), duration(3.14)
+        ('4 min 12 s', '3.1 s')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+def what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Words for why a stage's key differs."""
+    if old.get("digest") != new["digest"]:
+        return "the images or tags changed"
+    for fact in ("seed", "precision"):
+        if old.get(fact) != new.get(fact):
+            return f"the {fact} changed from {old.get(fact, 'unknown')} to {new.get(fact, 'unknown')}"
+    before, now = old.get("settings", {}), new["settings"]
+    keys = dict.fromkeys([*now, *before])
+    changed = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
+    if changed:
+        return "settings changed: " + ", ".join(changed)
+    again = [stage for stage in new["after"] if old.get("after", {}).get(stage) != new["after"][stage]]
+    return "it depends on " + ", ".join(again) + ", which ran again"

@@ -20,7 +20,7 @@ from tag2mask.runs import artefacts
 from tag2mask.runs.artefacts import Artefacts
 from tag2mask.runs.manifest import MANIFEST, NAMES, read_manifest, read_names, write_manifest
 from tag2mask.runs.places import OLD_ROUNDS, ROUND_STAGES, ROUNDS, STAGES, SUPERPIXELS, WALK
-from tag2mask.runs.replaced import set_aside
+from tag2mask.runs.replaced import duration, set_aside, what_changed
 from tag2mask.runs.round import Round
 from tag2mask.runs.settings import keyed
 from tag2mask.runs.stage_folder import (
@@ -155,7 +155,7 @@ class RunFolder:
         head["key"] = hashlib.blake2b(text, digest_size=16).hexdigest()
         old = state_of(path)
         if old.get("key") != head["key"]:
-            self._replace(name, f"{_what_changed(old, head)}; running it again" if old else "its state is gone")
+            self._replace(name, f"{what_changed(old, head)}; running it again" if old else "its state is gone")
             write_json(path / STATE, {**head, "finished": False})
             old = {}
         elif old["finished"]:
@@ -287,30 +287,3 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
         return None
     found = file.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words.
-
-    Example:
-        >>> duration(252.0), duration(3.14)
-        ('4 min 12 s', '3.1 s')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
-
-
-def _what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Words for why a stage's key differs."""
-    if old.get("digest") != new["digest"]:
-        return "the images or tags changed"
-    for fact in ("seed", "precision"):
-        if old.get(fact) != new.get(fact):
-            return f"the {fact} changed from {old.get(fact, 'unknown')} to {new.get(fact, 'unknown')}"
-    before, now = old.get("settings", {}), new["settings"]
-    keys = dict.fromkeys([*now, *before])
-    changed = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
-    if changed:
-        return "settings changed: " + ", ".join(changed)
-    again = [stage for stage in new["after"] if old.get("after", {}).get(stage) != new["after"][stage]]
-    return "it depends on " + ", ".join(again) + ", which ran again"

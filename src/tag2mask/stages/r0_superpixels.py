@@ -20,7 +20,7 @@ def make_superpixels(data: TagDataset, run: RunFolder, settings: SuperpixelSetti
     Args:
         data: images.
         run: where the regions go.
-        settings: how.
+        settings: algorithm, and how many superpixels.
     """
     stage = run.open_stage(SUPERPIXELS, settings)
     if stage.finished:
@@ -31,7 +31,7 @@ def make_superpixels(data: TagDataset, run: RunFolder, settings: SuperpixelSetti
     def work(name: str) -> int:
         image = data[name]
         regions = superpixels(image.pixels, settings)
-        found.write(name, Regions(resize_regions(regions.ids, image.size), regions.count))
+        found.write(name, Regions(resize_regions(regions.ids, image.image_size), regions.count))
         return regions.count
 
     missing = found.missing(data.names)

@@ -99,7 +99,7 @@ class SoftViews(Dataset["tuple[Tensor, Tensor]"]):
         soft = self.masks[image.name].spread(len(self.data.class_names))
         window, pixels = random_view(image, epoch, self.settings, self.backbone, self.runtime, self.title)
         whole = F.interpolate(soft[None], size_of(image.pixels), mode="bilinear", align_corners=False)[0]
-        return pixels, cut_window(whole, window, fill=0, size=image.size)
+        return pixels, cut_window(whole, window, fill=0, size=image.image_size)
 
 
 def collate_soft(items: list[tuple[Tensor, Tensor]]) -> SoftBatch:
@@ -125,12 +125,12 @@ def learn_unary(
         data: images.
         masks: name -> labels, or soft masks.
         em_round: the round; the weights go there.
-        settings: how.
+        settings: network, epochs, rates and views.
         after: the stages that the masks and the first weights come from.
         before: the unary network of the round before, to go on from; None: start as `settings` says.
         share: of the learned weights in the network's; the rest are those of `before`. In round after round 1/2, 1/3,
             1/4 ... make the mean of all of them.
-        runtime: where.
+        runtime: device, precision and seed.
     """
     title, classes = f"{em_round.folder}/{UNARY}", len(data.class_names)
     soft = isinstance(masks[data.names[0]], SoftMask)

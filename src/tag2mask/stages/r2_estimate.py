@@ -43,7 +43,7 @@ def estimate_unary(
         em_round: the round; ``soft/`` and ``masks/`` go there.
         settings: how the net was trained.
         stride: image pixels per cell of the kept probabilities.
-        runtime: where.
+        runtime: device, precision and seed.
     """
     title = f"{em_round.folder}/{ESTIMATE}"
     stage = em_round.run.open_stage(title, EstimateSettings(settings.max_side, stride), (f"{em_round.folder}/{UNARY}",))
@@ -61,7 +61,7 @@ def estimate_unary(
             softs.write(name, soft_mask(image, probabilities, stride))
             probabilities = with_tags(probabilities, image.tags)
         # Last, because these say that the image is done.
-        masks.write(name, mask_of(name, probabilities, image.size).labels)
+        masks.write(name, mask_of(name, probabilities, image.image_size).labels)
 
     map_images(work, masks.missing(names), title)
     stage.finish(f"alpha_u of {len(names)} images", items=len(names))

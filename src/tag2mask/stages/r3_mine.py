@@ -11,15 +11,13 @@ import torch.nn.functional as F
 from tag2mask.checks import check_number
 from tag2mask.learning.batches import epoch_batches
 from tag2mask.learning.fit import fit
-from tag2mask.learning.region_views import RegionBatch, RegionViews, collate_regions
+from tag2mask.learning.region_views import RegionBatch, RegionViews, collate_regions, region_probabilities
 from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
 from tag2mask.nets.backbones import to_channels_last
-from tag2mask.nets.looking import looking_copy, whole_view
+from tag2mask.nets.looking import looking_copy
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
-from tag2mask.ops.mining import allowed_labels, confident_regions, mask_logits, region_labels_to_pixels, region_samples
+from tag2mask.ops.mining import confident_regions, mask_logits, region_labels_to_pixels, region_samples
 from tag2mask.ops.refine import sharpened_labels, soft_labels
-from tag2mask.ops.sizes import limit_long_side
-from tag2mask.ops.superpixels import join_regions
 from tag2mask.parallel import Turns, map_images
 from tag2mask.records import BACKGROUND, IGNORE, Seeds, channels_from_labels
 from tag2mask.runs.image_numbers import Tally
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.ops.crf import CrfSettings
-    from tag2mask.records import Regions, TaggedImage
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runs.stage_folder import StageFolder, Upstream
     from tag2mask.runtime import Runtime
@@ -154,9 +151,9 @@ def mine_regions(
     Args:
         data: images and tags.
         em_round: the round, with the unary network's masks; its run has the superpixels.
-        settings: how.
+        settings: samples and threshold; network, epochs and rates.
         crf: kernels of the dense CRF, if samples are sharpened.
-        runtime: where.
+        runtime: device, precision and seed.
 
     Raises:
         ValueError: if no superpixel of any image is a sample.
@@ -285,24 +282,3 @@ def _averaged(probabilities: Tensor, em_round: Round, name: str) -> Tensor:
         return probabilities
     before = Round(em_round.run, em_round.number - 1, em_round.start).region_scores[name]
     return (before + (probabilities - before) / (em_round.number - 1)).clamp(0, 1)
-
-
-def region_probabilities(
-    image: TaggedImage, regions: Regions, net: RegionNet, settings: MineSettings, runtime: Runtime
-) -> Tensor:
-    """(R, 1 + C): what each region of an image is, among its tags; call inside ``runtime.inference(net)``.
-
-    Args:
-        image: with its tags.
-        regions: its superpixels.
-        net: trained.
-        settings: how it was trained.
-        runtime: where.
-    """
-    size = limit_long_side(image.size, settings.max_side)
-    both = whole_view(image.pixels, size, net.backbone, runtime, mirrored=True)
-    ids, count = join_regions([regions.ids, regions.ids.flip(-1)], [regions.count] * 2)
-    logits = net(both, ids.to(runtime.device), count).float().cpu()
-    allowed = mask_logits(logits, allowed_labels(image.tags))
-    upright, mirrored = allowed.softmax(dim=1).chunk(2)
-    return (upright + mirrored) / 2

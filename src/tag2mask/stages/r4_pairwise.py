@@ -81,8 +81,8 @@ class PairwiseViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor, int]"]):
         window, pixels = random_view(
             image, epoch, self.settings, self.backbone, self.runtime, self.em_round.folder, PAIRWISE
         )
-        labels = self._cells(self.mined[image.name], window, image.size, fill=IGNORE)
-        ids = self._cells(regions.ids, window, image.size, fill=-1)
+        labels = self._cells(self.mined[image.name], window, image.image_size, fill=IGNORE)
+        ids = self._cells(regions.ids, window, image.image_size, fill=-1)
         return pixels, self._probabilities(image, window), labels, ids, regions.count
 
     def _narrow_labels(self, name: str) -> Tensor:
@@ -93,7 +93,7 @@ class PairwiseViews(Dataset["tuple[Tensor, Tensor, Tensor, Tensor, int]"]):
         """(1 + C, h, w): alpha_u averaged over what the cells of a window show of the image."""
         alpha = self.em_round.soft[image.name].spread(len(self.data.class_names))
         alpha = F.interpolate(alpha[None], size_of(image.pixels), mode="bilinear", align_corners=False)[0]
-        cells = F.avg_pool2d(cut_window(alpha, window, fill=0, size=image.size)[None], self.settings.stride)[0]
+        cells = F.avg_pool2d(cut_window(alpha, window, fill=0, size=image.image_size)[None], self.settings.stride)[0]
         shown = cells.sum(dim=0)  # Outside of the image all channels are 0.
         cells[0] += shown <= 0
         return cells / cells.sum(dim=0)
@@ -126,10 +126,10 @@ def learn_pairwise(
     Args:
         data: images.
         em_round: the round, with alpha_u and the mined labels; the weights go there.
-        settings: how.
+        settings: layout of the network, epochs, rates and views.
         after: the stages that it depends on.
         before: the pairwise network of the round before, to go on from; None: start as `settings` says.
-        runtime: where.
+        runtime: device, precision and seed.
 
     Returns:
         The network; None if the settings do without it: one of other settings is deleted then.
@@ -170,7 +170,7 @@ def pairwise_loss(
     Args:
         net: in training.
         batch: of `collate_pairwise`.
-        runtime: where.
+        runtime: device, precision and seed.
         smoothness: weight of L_s; at 0 it is not computed.
         object_weight: of an object's pixel in L_a.
     """

@@ -119,7 +119,7 @@ def refine_masks(data: TagDataset, em_round: Round, networks: Refiner, *, sharpe
                 # Of training images alpha_u is kept at cells; where nothing refines it, the mask is the unary one.
                 [refined] = looking.refine(image.pixels, looking.estimate(image.pixels))
         # Last, because the mask says that the image is done.
-        masks.write(name, mask_of(name, with_tags(refined, image.tags) if name in train else refined, image.size))
+        masks.write(name, mask_of(name, with_tags(refined, image.tags) if name in train else refined, image.image_size))
 
     map_images(work, tally.missing(masks, names, counted=data.names), title)
     energy = {key: total / len(data.names) for key, total in tally.sums(data.names).items()}

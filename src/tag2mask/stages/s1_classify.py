@@ -177,8 +177,8 @@ def train_classifier(
     Args:
         data: tagged images; images without tags take part as pure background.
         run: where the weights go.
-        settings: how.
-        runtime: where.
+        settings: network, epochs, rates and views.
+        runtime: device, precision and seed.
 
     Returns:
         The trained classifier.
@@ -215,6 +215,6 @@ def held_out_precision(data: TagDataset, net: CamClassifier, settings: ClassifyS
     with runtime.inference(net):
         for name in names:
             image = data[name]
-            view = whole_view(image.pixels, limit_long_side(image.size, side), net.backbone, runtime)
+            view = whole_view(image.pixels, limit_long_side(image.image_size, side), net.backbone, runtime)
             logits.append(net(view).float().cpu()[0])
     return mean_average_precision(torch.stack(logits), torch.stack([data.tags(name) for name in names]))

@@ -95,8 +95,8 @@ def make_cams(
         data: tagged images.
         classifier: of `train_classifier`.
         run: where the maps go.
-        settings: how.
-        runtime: where.
+        settings: scales, size and stride of the maps.
+        runtime: device, precision and seed.
 
     Returns:
         The maps, read from disk when asked for.
@@ -158,14 +158,14 @@ def image_cams(image: TaggedImage, classifier: CamClassifier, settings: Localize
     Args:
         image: with its tags.
         classifier: in evaluation mode.
-        settings: how.
-        runtime: where.
+        settings: scales, size and stride of the maps.
+        runtime: device, precision and seed.
     """
-    size = limit_long_side(image.size, settings.max_side)
+    size = limit_long_side(image.image_size, settings.max_side)
     kept = tuple(math.ceil(side / settings.map_stride) for side in size)
     class_ids = image.class_ids
     if len(class_ids) == 0:
-        return Cams(image.name, class_ids, torch.zeros((0, *kept)), image.size)
+        return Cams(image.name, class_ids, torch.zeros((0, *kept)), image.image_size)
     views: list[Tensor] = []
     for scale in settings.scales:
         scaled = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -174,4 +174,4 @@ def image_cams(image: TaggedImage, classifier: CamClassifier, settings: Localize
     mirrored = [False, True] * len(settings.scales)
     whole = merge_views(views, mirrored, size)
     maps = whole if kept == size else merge_views(views, mirrored, (kept[0], kept[1]))
-    return Cams(image.name, class_ids, normalise_maps(maps, whole), image.size)
+    return Cams(image.name, class_ids, normalise_maps(maps, whole), image.image_size)

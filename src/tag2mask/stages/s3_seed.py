@@ -80,9 +80,9 @@ def image_seeds(
 ) -> tuple[SeedScores, Tensor, Tensor]:
     """One image: kept scores, seeds (H, W) and CAM + CRF labels (H, W), both int64."""
     if len(cams.class_ids) == 0:
-        kept = tuple(math.ceil(side / settings.score_stride) for side in image.size)
+        kept = tuple(math.ceil(side / settings.score_stride) for side in image.image_size)
         blank = torch.ones((1, *kept))
-        background = torch.zeros(image.size, dtype=torch.int64)
+        background = torch.zeros(image.image_size, dtype=torch.int64)
         return SeedScores(image.name, cams.class_ids, blank, blank), background, background
     small = image_for_crf(image, settings.max_side)
     size = (small.shape[0], small.shape[1])
@@ -92,7 +92,7 @@ def image_seeds(
     refined = labels_of_scores(low, cams.class_ids)
     kept = tuple(math.ceil(side / settings.score_stride) for side in size)
     pooled = (F.interpolate(maps[None], kept, mode="area")[0].clamp(0, 1) for maps in (low, high))
-    full = [resize_labels(labels, image.size) for labels in (seeds, refined)]
+    full = [resize_labels(labels, image.image_size) for labels in (seeds, refined)]
     return SeedScores(image.name, cams.class_ids, *pooled), full[0], full[1]
 
 
@@ -111,7 +111,7 @@ def make_seeds(
         data: images.
         cams: of `make_cams`.
         run: where the seeds go.
-        settings: how.
+        settings: the two exponents, and the size at which the CRF works.
         crf: kernels of the dense CRF.
         judge: chooses an alpha of "auto"; not needed with fixed ones.
 

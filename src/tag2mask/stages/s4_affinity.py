@@ -169,19 +169,19 @@ class SeedViews(Dataset[tuple[str, "Tensor", "Tensor"]]):
         image = self.data[self.data.names[index]]
         scores = self.scores[image.name]
         stride = self.settings.output_stride
-        size = working_size(image.size, self.settings)
+        size = working_size(image.image_size, self.settings)
         generator = self.runtime.generator(STAGE, "view", epoch, image.name)
         window = random_window(size, (max(size), max(size)), self.settings.crop * stride, generator)
-        window = replace(window, factor=max(size) / max(image.size))
+        window = replace(window, factor=max(size) / max(image.image_size))
         mean, std = self.backbone.mean, self.backbone.std
         pixels = padded_view(
-            image.pixels, window, self.settings.jitter, mean, std, generator=generator, size=image.size
+            image.pixels, window, self.settings.jitter, mean, std, generator=generator, size=image.image_size
         )
         both = torch.cat([scores.low, scores.high])
         # Not at the full size of an image that the net sees smaller.
-        size = limit_long_side(image.size, max(size))
+        size = limit_long_side(image.image_size, max(size))
         whole = F.interpolate(both[None], size, mode="bilinear", align_corners=False)[0]
-        cells = F.avg_pool2d(cut_window(whole, window, fill=-1.0, size=image.size)[None], stride)[0]
+        cells = F.avg_pool2d(cut_window(whole, window, fill=-1.0, size=image.image_size)[None], stride)[0]
         low, high = cells.chunk(2)
         labels = seed_labels(low, high, scores.class_ids)
         # Both maps sum to 1 inside the image; a cell with less has pixels outside it, and is unsure.
@@ -218,8 +218,8 @@ def train_affinity(
         data: images.
         scores: CRF-refined maps at both alphas, of `make_seeds`.
         run: where the weights go.
-        settings: how.
-        runtime: where.
+        settings: network, resolution, epochs and rates.
+        runtime: device, precision and seed.
 
     Returns:
         The trained net.

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 
 from tag2mask.auto.choose import ALPHAS, BETAS, STEPS, Choice, choose_image_alpha, choose_walk
-from tag2mask.nets.looking import looking_copy, whole_view
-from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity, without_border_pairs
+from tag2mask.ops.affinity import boundary_strength
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.random_walk import random_walk
 from tag2mask.ops.refine import crf_probabilities
 from tag2mask.ops.seeds import labels_of_scores
-from tag2mask.ops.sizes import CellSettings, resize_labels, size_of, working_size
-from tag2mask.parallel import Turns, map_images
+from tag2mask.ops.sizes import resize_labels, size_of
+from tag2mask.parallel import map_images
 from tag2mask.records import Cams, PixelAffinity, PseudoMask
 from tag2mask.runs.image_numbers import Tally
 from tag2mask.runs.places import WALK as STAGE
@@ -29,13 +27,12 @@ if TYPE_CHECKING:
 
     from tag2mask.auto.judge import MaskJudge
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.nets.affinity_net import AffinityNet
+    from tag2mask.learning.learned_pairs import LearnedPairs
     from tag2mask.ops.crf import CrfSettings
     from tag2mask.records import Evidence, TaggedImage
     from tag2mask.runs.artefacts import Artefacts
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runs.stage_folder import StageFolder
-    from tag2mask.runtime import Runtime
 
 _NO_JUDGE = f"{STAGE}: a value is 'auto', which needs a judge of masks. Give one, or fixed values."
 
@@ -76,16 +73,6 @@ class WalkSettings:
         return cls(max_side=image_side)
 
 
-class PairSettings(CellSettings, Protocol):
-    """How AffinityNet was trained: resolution and pairs."""
-
-    @property
-    def radius(self) -> int: ...
-
-    @property
-    def border_pairs(self) -> bool: ...
-
-
 @dataclass(frozen=True)
 class Walk:
     """The values that a walk is made with.
@@ -101,27 +88,6 @@ class Walk:
     beta: float
     steps: int
     judged: tuple[tuple[float, float, float], ...] | None = None
-
-
-def image_affinity(image: TaggedImage, net: AffinityNet, settings: PairSettings, runtime: Runtime) -> PixelAffinity:
-    """The learned affinity of one image; call inside ``runtime.inference(net)``.
-
-    Args:
-        image: any size.
-        net: trained.
-        settings: how it was trained: resolution and radius.
-        runtime: where.
-    """
-    features = net(whole_view(image.pixels, working_size(image.size, settings), net.backbone, runtime))
-    offsets = half_disc_offsets(settings.radius)
-    return PixelAffinity(offsets, pair_affinity(features, offsets)[0].cpu(), net.stride)
-
-
-def walked_pairs(affinity: PixelAffinity, settings: PairSettings) -> PixelAffinity:
-    """The pairs that scores walk along: those that the net was trained on, see `tag2mask.stages.s4_affinity`."""
-    if settings.border_pairs:
-        return affinity
-    return replace(affinity, values=without_border_pairs(affinity.values, affinity.offsets))
 
 
 def cell_maps(cams: Cams, grid: tuple[int, int]) -> Tensor:
@@ -143,14 +109,14 @@ def image_mask(
         crf: its kernels.
     """
     if len(cams.class_ids) == 0:
-        background = torch.zeros(image.size, dtype=torch.int64)
-        return background, PseudoMask(image.name, background, torch.ones(image.size))
+        background = torch.zeros(image.image_size, dtype=torch.int64)
+        return background, PseudoMask(image.name, background, torch.ones(image.image_size))
     maps = with_background(cell_maps(cams, size_of(affinity.values)), walk.alpha)
     walked = random_walk(maps, affinity, beta=walk.beta, steps=walk.steps)
     scores, refined = crf_probabilities(image, walked, max_side, crf)
-    before = resize_labels(labels_of_scores(scores, cams.class_ids), image.size)
-    labels = resize_labels(labels_of_scores(refined, cams.class_ids), image.size)
-    confidence = F.interpolate(refined.amax(dim=0)[None, None], image.size, mode="bilinear", align_corners=False)
+    before = resize_labels(labels_of_scores(scores, cams.class_ids), image.image_size)
+    labels = resize_labels(labels_of_scores(refined, cams.class_ids), image.image_size)
+    confidence = F.interpolate(refined.amax(dim=0)[None, None], image.image_size, mode="bilinear", align_corners=False)
     return before, PseudoMask(image.name, labels, confidence[0, 0].clamp(0, 1))
 
 
@@ -173,39 +139,6 @@ def image_alpha(image: TaggedImage, cams: Cams, affinity: PixelAffinity, walk: W
         raise ValueError(_NO_JUDGE)
     maps = cell_maps(cams, size_of(affinity.values))
     return choose_image_alpha(image, maps, affinity, judge, beta=walk.beta, steps=walk.steps, common=walk.judged)
-
-
-@dataclass(frozen=True, eq=False)
-class LearnedPairs:
-    """What AffinityNet says of images; several threads may ask.
-
-    Args:
-        net: of `tag2mask.stages.s4_affinity.train_affinity`.
-        settings: how it was trained: resolution and pairs.
-        runtime: where it runs.
-    """
-
-    net: AffinityNet
-    settings: PairSettings
-    runtime: Runtime
-
-    def affinity(self, image: TaggedImage) -> PixelAffinity:
-        """Of all pairs of cells within the radius."""
-        with self._turns.take(), self.runtime.inference(self._looking):
-            return image_affinity(image, self._looking, self.settings, self.runtime)
-
-    def walked(self, affinity: PixelAffinity) -> PixelAffinity:
-        """The pairs that scores walk along."""
-        return walked_pairs(affinity, self.settings)
-
-    @cached_property
-    def _looking(self) -> AffinityNet:
-        """Made when it is first asked: a run that is finished asks nothing."""
-        return looking_copy(self.net, self.runtime)
-
-    @cached_property
-    def _turns(self) -> Turns:
-        return Turns(self.runtime.device, self.settings.cells * self.settings.output_stride)
 
 
 def walk_masks(

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tag2mask.learning.segmenting import (
-    GivenSegmenter,
-    build_segmenter,
-    check_segmenter,
-    learn_masks,
-    looking_segmenter,
-    module_of,
-    predict_mask,
-)
+from tag2mask.learning.segmenter import GivenSegmenter, check_segmenter, looking_segmenter, module_of
+from tag2mask.learning.segmenting import build_segmenter, learn_masks, predict_mask
 from tag2mask.parallel import Turns, map_images
 from tag2mask.runs.places import CLASSIFY, WALK
 from tag2mask.runs.places import SEGMENT as STAGE
@@ -20,7 +13,8 @@ from tag2mask.runs.stage_summary import Curves
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.learning.segmenting import LabelSource, Segmenter, SegmentSettings
+    from tag2mask.learning.segmenter import Segmenter
+    from tag2mask.learning.segmenting import LabelSource, SegmentSettings
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runtime import Runtime
 
@@ -40,8 +34,8 @@ def train_segmenter(
         data: images.
         masks: of `walk_masks`.
         run: where weights and masks go.
-        settings: how.
-        runtime: where.
+        settings: network, epochs, rates, and the size at which it predicts.
+        runtime: device, precision and seed.
         net: any segmenter for the run's classes, trained in place; None: one is built as `settings` says.
 
     Returns:

@@ -1,6 +1,6 @@
 """The compiled side of `tag2mask.ops.chebyshev`: all classes and all sums in one pass over the weights of the pairs.
 
-Pixels lie in one long row (`tag2mask.ops.chebyshev.Lattice`), so a neighbour is a fixed number of places away. The
+Pixels lie in one long row (`tag2mask.ops.chebyshev.PixelRow`), so a neighbour is a fixed number of places away. The
 innermost loop works on a tile: LANES pixels in two or four channels. A weight is loaded once for all channels of a
 tile, and every pair is stored once: pixel i finds the weight of its neighbour at -shift as that of pixel i - shift.
 """
