@@ -102,6 +102,6 @@ def test_copies_of_fewer_images_and_in_another_process(tmp_path: Path) -> None:
 def test_a_scene_can_be_shrunk() -> None:
     scenes = make_scenes(1, 48)
     small = scenes.shrunk(scenes.names[0], 16)
-    assert small.size == (48, 48)
+    assert small.image_size == (48, 48)
     assert small.pixels.shape == (3, 16, 16)
     assert torch.equal(small.tags, scenes.tags(scenes.names[0]))

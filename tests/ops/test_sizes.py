@@ -47,7 +47,7 @@ def test_a_shrunk_image_keeps_its_size():
     assert small.pixels.equal(resize_image(image.pixels, (20, 30)))
     for side in (60, 100, 0):
         assert shrink(image, side).pixels is image.pixels
-    assert shrink(small, 15).size == (40, 60)
+    assert shrink(small, 15).image_size == (40, 60)
 
 
 def test_resized_labels_are_old_labels():
