@@ -37,12 +37,13 @@ from scipy.ndimage import gaussian_filter
 from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.scenes.scenes import make_scenes
 from tag2mask.disk import read_labels, write_labels
+from tag2mask.labels import labels_from_class_ids
 from tag2mask.ops.cam import merge_views, normalise_maps
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.seeds import seed_labels
 from tag2mask.ops.sizes import resize_image
 from tag2mask.pipelines.affinitynet import settings_of
-from tag2mask.records import Cams, SeedScores, TaggedImage, labels_from_class_ids
+from tag2mask.records import Cams, SeedScores, TaggedImage
 from tag2mask.runs.encodings import read_cams, read_scores, write_cams, write_scores
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runtime import Runtime

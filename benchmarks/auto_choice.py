@@ -100,7 +100,7 @@ class Bench:
                 if len(maps) == 0:
                     return alpha
                 image = self.data[name]
-                common = choice.judged
+                common = choice.common
                 return choose_image_alpha(image, maps, affinity, self.judge, beta=beta, steps=steps, common=common)
 
             auto = _mean_iou([one[alpha_of(name), beta, steps] for name, one in zip(self.names, counts, strict=True)])

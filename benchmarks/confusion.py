@@ -21,7 +21,7 @@ from skimage.draw import ellipse, polygon
 from skimage.morphology import dilation, erosion, footprint_rectangle
 from torch import Tensor
 
-from tag2mask.records import IGNORE
+from tag2mask.labels import IGNORE
 from tag2mask.scores.confusion import Confusion
 from timing import best_times
 

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from confusion import CLASSES, draw_noise, draw_objects
+from tag2mask.labels import IGNORE
 from tag2mask.ops import chebyshev
 from tag2mask.ops.counting import count_labels
 from tag2mask.ops.kernels.compiled import kernel
 from tag2mask.ops.random_walk import random_walk
-from tag2mask.records import IGNORE
 from timing import best_times
 from walk import BETA, LOG2_STEPS, draw
 

@@ -18,7 +18,7 @@ from tag2mask.disk import (
     write_labels,
     write_unit,
 )
-from tag2mask.records import IGNORE, labels_from_channels
+from tag2mask.labels import IGNORE, labels_from_channels
 
 
 def random(*shape, seed=0):

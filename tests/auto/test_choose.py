@@ -125,7 +125,7 @@ def test_the_walk_s_values_are_the_best_of_those_offered():
     # Without a step a third is missing; with a weak beta the walk leaks.
     assert choice.values == {"alpha": 16.0, "beta": 8.0, "steps": 256}
     assert len(choice.evidence.rows) == 4
-    assert [[f"{number:.3f}" for number in numbers] for numbers in choice.judged] == [
+    assert [[f"{number:.3f}" for number in numbers] for numbers in choice.common] == [
         list(choice.evidence.rows[3][3:6])
     ]
     fixed = choose_walk(data, maps_of, judge(), alphas=(4.0,), betas=(2.0,), steps=(16,))
@@ -143,11 +143,11 @@ def test_the_odds_that_part_the_square_from_its_halo():
 
     choice = choose_odds(data, soft_of, judge())
     assert choice.values == {"odds": 1.0}
-    assert len(choice.evidence.rows) == len(choice.judged) == len(ODDS)
-    assert choose_image_odds(data["s0"], soft_of("s0"), judge(), choice.judged) == 1.0
+    assert len(choice.evidence.rows) == len(choice.common) == len(ODDS)
+    assert choose_image_odds(data["s0"], soft_of("s0"), judge(), choice.common) == 1.0
     # Of this image the networks say background too readily.
     shy = soft_of("s0", 0.3, 0.1)
-    assert choose_image_odds(data["s0"], shy, judge(), choice.judged) in {1 / 4, 1 / 8}
+    assert choose_image_odds(data["s0"], shy, judge(), choice.common) in {1 / 4, 1 / 8}
 
 
 def test_the_choice_is_the_same_every_time():
@@ -185,7 +185,7 @@ def test_beta_is_the_one_at_which_images_do_best_at_their_own_alphas():
     choice = choose_walk(Squares(), lambda name: (torch.ones(1, *SIZE), affinity), told, **walks)
     assert choice.values["beta"] == 16.0
     assert choice.score == pytest.approx(1.0)
-    assert choice.judged == ((0.55, 1.0, 0.0), (0.55, 1.0, 0.0))
+    assert choice.common == ((0.55, 1.0, 0.0), (0.55, 1.0, 0.0))
 
 
 @pytest.mark.parametrize(("smaller", "beta"), [(0.990, 16.0), (1.010, 8.0)])

@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 
 from painted import STRIPES, inside, stripes_seen
+from tag2mask.labels import IGNORE
 from tag2mask.learning.region_views import RegionViews, collate_regions
 from tag2mask.nets.backbones import Backbone
-from tag2mask.records import IGNORE
 from tiny import tiny_rounds, tiny_runtime
 
 SETTINGS = replace(tiny_rounds().mine, long_side=(40, 90), crop=64, jitter=(0, 0, 0, 0))

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tag2mask.labels import IGNORE
 from tag2mask.learning.segmenting import LabelledViews, SegmentSettings, build_segmenter, learn_masks, predict_mask
-from tag2mask.records import IGNORE, PseudoMask, TaggedImage
+from tag2mask.records import PseudoMask, TaggedImage
 from tiny import tiny_runtime, tiny_settings
 
 

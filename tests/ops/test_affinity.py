@@ -15,8 +15,8 @@ from reference.pairs_by_loops import (
     by_pair,
     targets_by_loops,
 )
+from tag2mask.labels import IGNORE
 from tag2mask.ops.affinity import boundary_strength, half_disc_offsets, pair_affinity, pair_targets, pair_windows
-from tag2mask.records import IGNORE
 
 RADII = st.integers(1, 5)
 FEATURES = {"seed": SEEDS, "channels": st.integers(1, 5), "size": SIZES, "radius": RADII, "ties": st.booleans()}

@@ -8,9 +8,10 @@ from torch.testing import assert_close
 
 from reference.border_pairs_by_loops import inner_pairs
 from reference.pairs_by_loops import by_pair, targets_by_loops
+from tag2mask.labels import IGNORE
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets, without_border_pairs
 from tag2mask.ops.random_walk import random_walk
-from tag2mask.records import IGNORE, PixelAffinity
+from tag2mask.records import PixelAffinity
 
 SIDES = st.integers(1, 14)
 KINDS = ("same_background", "same_object", "different")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tag2mask.labels import IGNORE
 from tag2mask.ops.colours import colour_labels, palette
-from tag2mask.records import IGNORE
 
 
 def literal_voc_colour(label):

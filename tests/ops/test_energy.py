@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from reference.energy_by_pairs import energy_by_pairs, mined_energy_by_pairs
 from reference.equality import DOUBLE, SEEDS, equality
+from tag2mask.labels import IGNORE
 from tag2mask.ops.energy import smoothness_energy
-from tag2mask.records import IGNORE
 
 MAPS = {
     "seed": SEEDS,

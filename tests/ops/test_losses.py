@@ -18,6 +18,7 @@ from reference.losses_by_formula import (
     soft_label_loss_by_formula,
     tag_loss_by_formula,
 )
+from tag2mask.labels import IGNORE, channels_from_labels
 from tag2mask.ops.losses import (
     confident_region_loss,
     label_loss,
@@ -27,7 +28,7 @@ from tag2mask.ops.losses import (
     soft_label_loss,
     tag_loss,
 )
-from tag2mask.records import IGNORE, PairTargets, channels_from_labels
+from tag2mask.records import PairTargets
 
 KINDS = ("same_background", "same_object", "different")
 LABELLED = {

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from reference.equality import EXACT, SEEDS, SIZES, equality
 from reference.mining_by_rule import mined_by_rule, samples_by_rule
+from tag2mask.labels import IGNORE, labels_from_channels
 from tag2mask.ops.mining import (
     MinedRegions,
     allowed_labels,
@@ -17,7 +18,7 @@ from tag2mask.ops.mining import (
     region_labels_to_pixels,
     region_samples,
 )
-from tag2mask.records import IGNORE, Regions, labels_from_channels
+from tag2mask.records import Regions
 
 
 def random_regions(seed, height=6, width=7, most=5):

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from reference.equality import EXACT, SEEDS, SIZES, equality
 from reference.seeds_by_rule import labels_by_pixel, seeds_by_pixel
+from tag2mask.labels import IGNORE
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.seeds import labels_of_scores, seed_labels
-from tag2mask.records import IGNORE
 
 OBJECT, GROUND = [0.1, 0.9], [0.9, 0.1]
 

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from tag2mask.labels import labels_from_channels
 from tag2mask.ops.soft_masks import soft_mask, with_tags
-from tag2mask.records import TaggedImage, labels_from_channels
+from tag2mask.records import TaggedImage
 
 
 def probabilities(classes, *size, seed=0):

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from reference.equality import EXACT, SEEDS, SINGLE, SIZES, equality
 from reference.regions_by_loops import majority_by_loops, mean_by_loops, pool_by_loops, repeat_cells
 from tag2mask.datasets.scenes.scenes import make_scenes
+from tag2mask.labels import IGNORE
 from tag2mask.ops.superpixels import (
     SuperpixelSettings,
     join_regions,
@@ -20,7 +21,7 @@ from tag2mask.ops.superpixels import (
     resize_regions,
     superpixels,
 )
-from tag2mask.records import IGNORE, Regions
+from tag2mask.records import Regions
 
 ALGORITHMS = ("slic", "felzenszwalb")
 

@@ -14,9 +14,9 @@ import torch
 
 import tag2mask
 from tag2mask.datasets.folder import open_folder
+from tag2mask.labels import labels_from_class_ids
 from tag2mask.learning import segmenting
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
-from tag2mask.records import labels_from_class_ids
 from tag2mask.runs.places import STAGES
 from tag2mask.stages import s1_classify, s4_affinity
 from tiny import (

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tag2mask.records import IGNORE, Cams, Evidence, PseudoMask, Seeds, TaggedImage
+from tag2mask.labels import IGNORE
+from tag2mask.records import Cams, Evidence, PseudoMask, Seeds, TaggedImage
 from tag2mask.report.page import _curves, write_report
 from tag2mask.runs.manifest import Manifest, Origin
 from tag2mask.runs.round import Round

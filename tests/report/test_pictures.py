@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tag2mask.records import IGNORE
+from tag2mask.labels import IGNORE
 from tag2mask.report.pictures import boundary_picture, heatmap, overlay, strip
 
 GREY = np.full((6, 8, 3), 100, dtype=np.uint8)

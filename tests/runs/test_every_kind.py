@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from painted import note_run
-from tag2mask.records import BACKGROUND, IGNORE, Cams, PseudoMask, Regions, Seeds, SeedScores, SoftMask
+from tag2mask.labels import BACKGROUND, IGNORE
+from tag2mask.records import Cams, PseudoMask, Regions, Seeds, SeedScores, SoftMask
 from tag2mask.runs import artefacts
 from tag2mask.runs.artefacts import Artefacts, Kind, MissingArtefactError
 from tag2mask.runs.run_folder import RunFolder

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from reference.equality import DOUBLE, EXACT, SEEDS, SIZES, equality
 from reference.iou_by_pixel import counts_by_pixel, label_above, scores_by_count
-from tag2mask.records import IGNORE, labels_from_channels, labels_from_class_ids
+from tag2mask.labels import IGNORE, labels_from_channels, labels_from_class_ids
 from tag2mask.scores.confusion import Confusion, ThresholdSweep, decided_share, mask_agreement
 
 TRUTH = torch.tensor([[0, 0, 1], [1, 2, IGNORE]])

@@ -7,7 +7,7 @@ import pytest
 from painted import note_run
 from tag2mask.datasets.dataset import without
 from tag2mask.disk import read_labels, write_labels
-from tag2mask.records import IGNORE
+from tag2mask.labels import IGNORE
 from tag2mask.runs.round import Round
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.scores.confusion import Confusion

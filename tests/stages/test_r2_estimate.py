@@ -6,10 +6,10 @@ import pytest
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from tag2mask.labels import labels_from_channels
 from tag2mask.learning.pairwise import build_pairwise
 from tag2mask.learning.segmenting import build_segmenter, image_probabilities
 from tag2mask.ops.soft_masks import with_tags
-from tag2mask.records import labels_from_channels
 from tag2mask.runs.round import Round
 from tiny import tiny_rounds, tiny_runtime
 

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from painted import STRIPES, Stripes, run_by_hand, soft_by_hand
 from tag2mask.disk import read_json, write_json, write_labels
+from tag2mask.labels import IGNORE
 from tag2mask.learning.region_views import region_probabilities
 from tag2mask.nets.backbones import Backbone
 from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
@@ -20,7 +21,7 @@ from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.mining import allowed_labels, confident_regions, region_samples
 from tag2mask.ops.refine import sharpened_labels
 from tag2mask.ops.superpixels import SuperpixelSettings
-from tag2mask.records import IGNORE, Regions, TaggedImage
+from tag2mask.records import Regions, TaggedImage
 from tag2mask.runs.encodings import write_region_scores, write_soft_mask
 from tag2mask.runs.round import Round
 from tag2mask.stages.r0_superpixels import make_superpixels

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from painted import STRIPES, Stripes, fill_round, inside, run_by_hand, stripes_seen, superpixels_by_hand
+from tag2mask.labels import IGNORE
 from tag2mask.learning.pairwise import build_pairwise
 from tag2mask.nets.backbones import Backbone
 from tag2mask.ops.losses import confident_region_loss, region_smoothness_loss
 from tag2mask.ops.superpixels import resize_regions
-from tag2mask.records import IGNORE, SoftMask
+from tag2mask.records import SoftMask
 from tag2mask.runs.encodings import write_soft_mask
 from tag2mask.runs.round import Round
 from tag2mask.stages.r4_pairwise import PairwiseViews, collate_pairwise, learn_pairwise, pairwise_loss

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from tag2mask.labels import labels_from_channels, labels_from_class_ids
 from tag2mask.learning.pairwise import apply_pairwise, build_pairwise
 from tag2mask.learning.segmenting import build_segmenter, image_probabilities, predict_mask
 from tag2mask.ops.propagation import affinity_matrix
 from tag2mask.ops.soft_masks import with_tags
-from tag2mask.records import labels_from_channels, labels_from_class_ids
 from tag2mask.runs.round import Round
 from tag2mask.stages.r5_refine import _energies
 from tiny import tiny_rounds, tiny_runtime

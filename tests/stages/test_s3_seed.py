@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
+from tag2mask.labels import IGNORE, labels_from_class_ids
 from tag2mask.ops.crf import CrfSettings
-from tag2mask.records import IGNORE, Cams, TaggedImage, labels_from_class_ids
+from tag2mask.records import Cams, TaggedImage
 from tag2mask.stages.s3_seed import SeedSettings, image_seeds
 from tiny import tiny_settings
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tag2mask.labels import IGNORE
 from tag2mask.nets.backbones import Backbone
-from tag2mask.records import IGNORE, SeedScores, TaggedImage
+from tag2mask.records import SeedScores, TaggedImage
 from tag2mask.stages.s4_affinity import AffinitySettings, SeedViews, build_affinity_net, train_affinity
 from tiny import tiny_runtime, tiny_settings
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from tag2mask.auto.choose import ALPHAS
+from tag2mask.labels import labels_from_class_ids
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
 from tag2mask.ops.crf import CrfSettings
-from tag2mask.records import Cams, PixelAffinity, TaggedImage, labels_from_class_ids
+from tag2mask.records import Cams, PixelAffinity, TaggedImage
 from tag2mask.stages.s5_walk import Walk, WalkSettings, image_alpha, image_mask
 from tiny import tiny_settings
 

@@ -89,13 +89,13 @@ class Choice:
         values: name -> chosen value.
         score: of the winner.
         evidence: a table for the report.
-        judged: for every candidate alpha, with the chosen values of the others, the three numbers.
+        common: for every candidate, with the chosen values of the others, the three numbers over all images.
     """
 
     values: Mapping[str, float]
     score: float
     evidence: Evidence
-    judged: tuple[tuple[float, float, float], ...]
+    common: tuple[tuple[float, float, float], ...]
 
 
 def sample_names(data: TagDataset, count: int = IMAGES) -> list[str]:
@@ -118,11 +118,11 @@ def choose_alpha(data: TagDataset, cams: Mapping[str, Cams], judge: MaskJudge) -
     """
     names = sample_names(data)
 
-    def judged(name: str) -> np.ndarray:
+    def judge_image(name: str) -> np.ndarray:
         maps = cams[name].scores
         return judge(data[name], [torch.cat([background_scores(maps, alpha)[None], maps]) for alpha in ALPHAS])
 
-    found = np.mean(map_images(judged, names, "choosing alpha"), axis=0)
+    found = np.mean(map_images(judge_image, names, "choosing alpha"), axis=0)
     scores = _product(found)
     words = [[f"{alpha:g}"] for alpha in ALPHAS]
     chosen, evidence = _decide(f"Seeds: CAM + CRF on {len(names)} images", ["alpha"], words, found, scores)
@@ -153,14 +153,14 @@ def choose_walk(
     """
     names = sample_names(data, WALK_IMAGES)
 
-    def judged(name: str) -> np.ndarray:
+    def judge_image(name: str) -> np.ndarray:
         maps, affinity = maps_of(name)
         # The walk is linear: all backgrounds walk along in one go.
         start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in alphas)])
         walked = [each for beta in betas for _, each in random_walks(start, affinity, beta=beta, steps=steps)]
         return judge(data[name], [scores for each in walked for scores in _with_each_background(each, len(maps))])
 
-    found = np.stack(map_images(judged, names, "choosing alpha, beta and t"))
+    found = np.stack(map_images(judge_image, names, "choosing alpha, beta and t"))
     grids = found.reshape(len(names), -1, len(alphas), 3).swapaxes(0, 1)
     own = np.stack([_each_at_its_own(grid) for grid in grids])
     scores = _product(own, _WALKS).mean(axis=1)
@@ -194,7 +194,7 @@ def choose_image_alpha(
         judge: of masks.
         beta: of the walk.
         steps: of the walk.
-        common: `Choice.judged` of the walk over all of `ALPHAS`.
+        common: `Choice.common` of the walk over all of `ALPHAS`.
     """
     start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in ALPHAS)])
     walked = random_walk(start, affinity, beta=beta, steps=steps)
@@ -215,10 +215,10 @@ def choose_odds(data: TagDataset, soft_of: Callable[[str], SoftMask], judge: Mas
     """
     names = sample_names(data)
 
-    def judged(name: str) -> np.ndarray:
+    def judge_image(name: str) -> np.ndarray:
         return judge(data[name], [with_odds(soft_of(name).probabilities, odds) for odds in ODDS])
 
-    found = np.mean(map_images(judged, names, "choosing odds"), axis=0)
+    found = np.mean(map_images(judge_image, names, "choosing odds"), axis=0)
     words = [[f"{odds:g}"] for odds in ODDS]
     scores = _product(found, _ROUNDS)
     title = f"Rounds: alpha_p + CRF on {len(names)} images"
@@ -233,7 +233,7 @@ def choose_image_odds(image: TaggedImage, soft: SoftMask, judge: MaskJudge, comm
         image: with at least one tag.
         soft: its probabilities.
         judge: of masks.
-        common: `Choice.judged` of `choose_odds`.
+        common: `Choice.common` of `choose_odds`.
     """
     own = judge(image, [with_odds(soft.probabilities, odds) for odds in ODDS])
     return ODDS[_best_with(own, np.asarray(common), _ROUNDS)]

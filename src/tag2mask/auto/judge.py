@@ -52,7 +52,7 @@ class MaskJudge:
         self._turns = Turns(runtime.device, max_side)
 
     @cached_property
-    def _looking(self) -> CamClassifier:
+    def _eval_net(self) -> CamClassifier:
         """Made when it is first asked: a run that is finished judges nothing."""
         return looking_copy(self._classifier, self._runtime)
 
@@ -84,7 +84,7 @@ class MaskJudge:
 
     def _evidence(self, image: TaggedImage, masks: Sequence[np.ndarray], full: tuple[int, int]) -> list[float]:
         """How much more the classifier sees of the tags inside each mask than outside it."""
-        net = self._looking
+        net = self._eval_net
         size = max(1, round(full[0] * _SEEN_AT)), max(1, round(full[1] * _SEEN_AT))
         # Painted over with the mean colour, which is 0 once normalised.
         pixels = normalise(resize_image(image.pixels, size), net.backbone.mean, net.backbone.std)

@@ -14,7 +14,7 @@ from pycocotools import mask as run_lengths
 from torch import Tensor
 
 from tag2mask.datasets.files import FileDataset, broken_headers, leave_out, names_of_files
-from tag2mask.records import IGNORE, labels_from_class_ids
+from tag2mask.labels import IGNORE, labels_from_class_ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

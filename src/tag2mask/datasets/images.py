@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
+from tag2mask.labels import IGNORE
 from tag2mask.ops.sizes import limit_long_side, resize_image, size_of
-from tag2mask.records import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,7 @@ def read_mask(path: str | Path, num_classes: int) -> Tensor:
     Args:
         path: the file.
         num_classes: C; the labels are 0, 1..C and IGNORE. From 255 classes on, they pass over 255
-            (see `tag2mask.records`), and the file has 16 bits.
+            (see `tag2mask.labels`), and the file has 16 bits.
 
     Returns:
         (H, W) int64.

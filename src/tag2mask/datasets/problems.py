@@ -22,7 +22,7 @@ from tag2mask.datasets.folder_listing import (
     match_rows,
 )
 from tag2mask.datasets.images import image_size, read_image, read_mask
-from tag2mask.records import IGNORE
+from tag2mask.labels import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence

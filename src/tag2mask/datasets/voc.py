@@ -55,14 +55,8 @@ def open_voc(
             file of tags is anything else, or an image is in both lists.
     """
     root = _root(Path(devkit))
-    train = _read_split(root, split)
-    val = _read_split(root, val_split) if val_split is not None else []
+    train, val = _read_splits(root, split, val_split)
     every = [*train, *val]
-    if len(set(every)) < len(every):
-        raise ValueError(
-            f"{root}: expected {split} and {val_split} to share no image, found "
-            f"{len(every) - len(set(every))} in both. Choose other lists."
-        )
     paths = {name: root / "JPEGImages" / f"{name}.jpg" for name in every}
     missing = {name for name in every if not paths[name].is_file()}
     broken = broken_headers(paths, [name for name in every if name not in missing])
@@ -88,6 +82,17 @@ def open_voc(
         {name: tag_ids[name] for name in kept if name in tag_ids},
         MaskFiles(masks, len(VOC_CLASSES)),
     )
+
+
+def _read_splits(root: Path, split: str, val_split: str | None) -> tuple[list[str], list[str]]:
+    """The names of both lists, which share none."""
+    train = _read_split(root, split)
+    val = _read_split(root, val_split) if val_split is not None else []
+    if twice := len(train) + len(val) - len({*train, *val}):
+        raise ValueError(
+            f"{root}: expected {split} and {val_split} to share no image, found {twice} in both. Choose other lists."
+        )
+    return train, val
 
 
 def voc_splits(devkit: str | Path) -> tuple[str, ...]:

@@ -88,25 +88,26 @@ def fit(
         raise ValueError(f"{title}: no batch to train on. Check that the set holds images.")
     runtime.fabric.to_device(model)
     optimizer = _optimizer(model, schedule)
-    learner = Learner(model, optimizer, runtime, schedule.clip)
+    learner, writer = Learner(model, optimizer, runtime, schedule.clip), _writer(store)
     done = Fitted()
     start = _restore(model, optimizer, done, store)
-    writer = _writer(store)
     total = schedule.epochs * steps_per_epoch
     saved_at = time.monotonic()
     with progress_bar(title, total, start * steps_per_epoch) as advance:
+
+        def learn(step: int, batch: Any) -> dict[str, float]:
+            _set_rate(optimizer, schedule, step, total)
+            terms = learner.step(loss_fn, batch)
+            advance(1, f"loss {sum(terms.values()):.3f}")
+            return terms
+
         for epoch in range(start, schedule.epochs):
             model.train()
-            sums: dict[str, float] = defaultdict(float)
             with runtime.seeded(title, "epoch", epoch):
-                for index, batch in enumerate(batches(epoch)):
-                    _set_rate(optimizer, schedule, epoch * steps_per_epoch + index, total)
-                    terms = learner.step(loss_fn, batch)
-                    for name, value in terms.items():
-                        sums[name] += value
-                    done.steps += 1
-                    advance(1, f"loss {sum(terms.values()):.3f}")
-            _record(done, {name: value / steps_per_epoch for name, value in sums.items()}, epoch, title, writer)
+                steps = enumerate(batches(epoch), epoch * steps_per_epoch)
+                learned = [learn(step, batch) for step, batch in steps]
+            done.steps += len(learned)
+            _record(done, _mean_terms(learned, steps_per_epoch), epoch, title, writer)
             last = epoch + 1 == schedule.epochs
             if store is not None and (last or time.monotonic() - saved_at > checkpoint_seconds):
                 _save(model, optimizer, done, epoch + 1, store)
@@ -144,6 +145,15 @@ class Learner:
             self._fabric.clip_gradients(self._model, self._optimizer, max_norm=self._clip, error_if_nonfinite=False)
         self._optimizer.step()
         return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def _mean_terms(learned: list[dict[str, float]], steps: int) -> dict[str, float]:
+    """The mean of every term of the loss over an epoch; a term that a batch does not have counts as 0."""
+    sums: dict[str, float] = defaultdict(float)
+    for terms in learned:
+        for name, value in terms.items():
+            sums[name] += value
+    return {name: value / steps for name, value in sums.items()}
 
 
 def _record(done: Fitted, means: dict[str, float], epoch: int, title: str, writer: Any | None) -> None:

@@ -65,15 +65,15 @@ class LearnedPairs:
 
     def affinity(self, image: TaggedImage) -> PixelAffinity:
         """Of all pairs of cells within the radius."""
-        with self._turns.take(), self.runtime.inference(self._looking):
-            return image_affinity(image, self._looking, self.settings, self.runtime)
+        with self._turns.take(), self.runtime.inference(self._eval_net):
+            return image_affinity(image, self._eval_net, self.settings, self.runtime)
 
     def walked(self, affinity: PixelAffinity) -> PixelAffinity:
         """The pairs that scores walk along."""
         return walked_pairs(affinity, self.settings)
 
     @cached_property
-    def _looking(self) -> AffinityNet:
+    def _eval_net(self) -> AffinityNet:
         """Made when it is first asked: a run that is finished asks nothing."""
         return looking_copy(self.net, self.runtime)
 

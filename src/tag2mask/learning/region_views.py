@@ -10,13 +10,13 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_shape
 from tag2mask.datasets.memory import Kept
+from tag2mask.labels import IGNORE
 from tag2mask.learning.views import random_view
 from tag2mask.nets.looking import whole_view
 from tag2mask.ops.mining import allowed_labels, mask_logits
 from tag2mask.ops.sizes import limit_long_side
 from tag2mask.ops.superpixels import join_regions, region_sizes
 from tag2mask.ops.windows import cut_window
-from tag2mask.records import IGNORE
 from tag2mask.runs.places import MINE
 
 if TYPE_CHECKING:

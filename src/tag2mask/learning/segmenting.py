@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
 from tag2mask.datasets.memory import Kept
+from tag2mask.labels import IGNORE, labels_from_channels
 from tag2mask.learning.batches import collate_labelled, epoch_batches
 from tag2mask.learning.fit import fit
 from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
@@ -23,7 +24,7 @@ from tag2mask.nets.segmenter import DeepLab
 from tag2mask.ops.losses import label_loss, object_weight
 from tag2mask.ops.sizes import limit_long_side, resize_labels, size_of
 from tag2mask.ops.windows import cut_window
-from tag2mask.records import IGNORE, LabelledBatch, PseudoMask, Seeds, labels_from_channels
+from tag2mask.records import LabelledBatch, PseudoMask, Seeds
 from tag2mask.weights.starting import starting_backbone
 
 if TYPE_CHECKING:

@@ -121,14 +121,7 @@ class PairwiseNetwork(nn.Module):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        check_choice("merge", merge, get_args(Merge))
-        if published and not (hidden and signed and merge != "gated"):
-            raise ValueError(
-                f"published: expected hidden channels, signed weights and merge 'max' or 'mean', got hidden {hidden}, "
-                f"signed {signed} and merge {merge!r}. Set them, or published to false."
-            )
-        if signed and edges:
-            raise ValueError("edges: expected convex weights, got signed ones. Set either signed or edges to false.")
+        _check_layout(merge, hidden, signed=signed, edges=edges, published=published)
         check_number("stride", stride, 1, backbone.output_stride + 1)
         for name, number, lowest in (("width", width, 1), ("hidden", hidden, 0), ("passes", passes, 1)):
             check_number(name, number, lowest)
@@ -237,6 +230,18 @@ class PairwiseNetwork(nn.Module):
                 maps = maps.clamp(min=0)
                 maps = maps / maps.sum(dim=1, keepdim=True).clamp(min=_SUM_FLOOR)
         return maps if self.lower is None else torch.softmax(self.lower(maps), dim=1, dtype=maps.dtype)
+
+
+def _check_layout(merge: Merge, hidden: int, *, signed: bool, edges: bool, published: bool) -> None:
+    """Of what can not be had together."""
+    check_choice("merge", merge, get_args(Merge))
+    if published and not (hidden and signed and merge != "gated"):
+        raise ValueError(
+            f"published: expected hidden channels, signed weights and merge 'max' or 'mean', got hidden {hidden}, "
+            f"signed {signed} and merge {merge!r}. Set them, or published to false."
+        )
+    if signed and edges:
+        raise ValueError("edges: expected convex weights, got signed ones. Set either signed or edges to false.")
 
 
 def _hidden_layers(channels: int, hidden: int, *, published: bool) -> tuple[nn.Module | None, nn.Module | None]:

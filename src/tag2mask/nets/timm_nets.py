@@ -67,8 +67,8 @@ class PatchFeatures(nn.Module):
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(B, 3, H, W) normalised, H and W multiples of the patch -> (B, D, H / patch, W / patch) for each level."""
-        how = {"indices": self.indices, "norm": True, "output_fmt": "NCHW", "intermediates_only": True}
-        levels: list[Tensor] = self.model.forward_intermediates(pixels, **how)  # type: ignore[operator]
+        wanted = {"indices": self.indices, "norm": True, "output_fmt": "NCHW", "intermediates_only": True}
+        levels: list[Tensor] = self.model.forward_intermediates(pixels, **wanted)  # type: ignore[operator]
         return levels
 
 

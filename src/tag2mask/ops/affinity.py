@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from tag2mask.checks import check_shape
+from tag2mask.labels import IGNORE
 from tag2mask.ops.kernels.pairs import pair_affinity_compiled
-from tag2mask.records import IGNORE, PairTargets
+from tag2mask.records import PairTargets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

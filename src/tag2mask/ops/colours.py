@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tag2mask.records import IGNORE
+from tag2mask.labels import IGNORE
 
 if TYPE_CHECKING:
     Picture = np.ndarray[Any, np.dtype[np.uint8]]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from tag2mask.checks import check_dtype, check_shape
+from tag2mask.labels import IGNORE, channels_from_labels, labels_from_class_ids
 from tag2mask.ops.kernels.compiled import kernel
-from tag2mask.records import IGNORE, channels_from_labels, labels_from_class_ids
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 

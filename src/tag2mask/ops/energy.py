@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.checks import check_range, check_shape
-from tag2mask.records import IGNORE, channels_from_labels
+from tag2mask.labels import IGNORE, channels_from_labels
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tag2mask.checks import check_shape
+from tag2mask.labels import BACKGROUND, IGNORE, channels_from_labels
 from tag2mask.ops.superpixels import region_mean
-from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

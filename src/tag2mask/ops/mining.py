@@ -7,13 +7,17 @@ what it looks like. Where both agree and the classifier is sure, the region is w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from tag2mask.checks import check_dtype, check_number, check_range, check_shape
+from tag2mask.labels import IGNORE, channels_from_labels, labels_from_channels
 from tag2mask.ops.superpixels import region_majority
-from tag2mask.records import IGNORE, Regions, channels_from_labels, labels_from_channels
+
+if TYPE_CHECKING:
+    from tag2mask.records import Regions
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.checks import check_shape
-from tag2mask.records import BACKGROUND, IGNORE, labels_from_class_ids
+from tag2mask.labels import BACKGROUND, IGNORE, labels_from_class_ids
 
 
 def labels_of_scores(scores: Tensor, class_ids: Tensor) -> Tensor:

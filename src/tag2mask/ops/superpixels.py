@@ -18,7 +18,8 @@ from skimage.segmentation import felzenszwalb, slic
 from torch import Tensor
 
 from tag2mask.checks import check_choice, check_dtype, check_number, check_range, check_shape
-from tag2mask.records import IGNORE, Regions, channels_from_labels, labels_from_channels
+from tag2mask.labels import IGNORE, channels_from_labels, labels_from_channels
+from tag2mask.records import Regions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

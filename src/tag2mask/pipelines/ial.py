@@ -182,8 +182,8 @@ def _lessons(settings: IALSettings, number: int, *, goes_on: bool) -> tuple[Segm
 def _sharpen(data: TagDataset, em_round: Round, settings: IALSettings, judge: MaskJudge | None) -> None:
     """Sharpen the round's masks if the settings want it; otherwise those of other settings are gone."""
     if settings.rounds.sharpen:
-        how = SharpenSettings(settings.pairwise.max_side, settings.rounds.averaged)
-        sharpen_masks(data, em_round, how, crf=settings.crf, judge=judge)
+        sharpen = SharpenSettings(settings.pairwise.max_side, settings.rounds.averaged)
+        sharpen_masks(data, em_round, sharpen, crf=settings.crf, judge=judge)
     else:
         em_round.run.drop_stage(f"{em_round.folder}/{SHARPEN}")
 

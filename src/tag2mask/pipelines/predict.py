@@ -93,18 +93,18 @@ class TrainedRun:
                 "Make one with `tag2mask ial`, or predict without --refine."
             )
         with ExitStack() as stack:
-            stack.enter_context(self.runtime.inference(module_of(self._looking)))
-            if refine and self._looking_pairwise is not None:
-                stack.enter_context(self.runtime.inference(self._looking_pairwise))
+            stack.enter_context(self.runtime.inference(module_of(self._eval_net)))
+            if refine and self._eval_pairwise is not None:
+                stack.enter_context(self.runtime.inference(self._eval_pairwise))
             yield
 
     @cached_property
-    def _looking(self) -> Segmenter:
+    def _eval_net(self) -> Segmenter:
         """What `net` is once it is first asked."""
         return looking_segmenter(self.net, self.runtime)
 
     @cached_property
-    def _looking_pairwise(self) -> PairwiseNetwork | None:
+    def _eval_pairwise(self) -> PairwiseNetwork | None:
         """What `pairwise` is once it is first asked."""
         return None if self.pairwise is None else looking_copy(self.pairwise[0], self.runtime)
 
@@ -116,10 +116,10 @@ class TrainedRun:
             pixels: (3, H, W) uint8.
             refine: spread the probabilities by the pairwise network.
         """
-        probabilities = image_probabilities(pixels, self._looking, self.settings, self.runtime)
+        probabilities = image_probabilities(pixels, self._eval_net, self.settings, self.runtime)
         if refine and self.pairwise is not None:
             _, settings = self.pairwise
-            [probabilities] = apply_pairwise(pixels, probabilities, self._looking_pairwise, settings, self.runtime)
+            [probabilities] = apply_pairwise(pixels, probabilities, self._eval_pairwise, settings, self.runtime)
         return mask_of(name, probabilities, size_of(pixels))
 
 
@@ -163,10 +163,10 @@ def _load_round(last: Round, runtime: Runtime) -> TrainedRun:
     net.load_state_dict(last.weights(UNARY))
     if PAIRWISE not in last.summaries():
         return TrainedRun(last.run, net, settings, runtime)
-    how = last.settings(PAIRWISE, PairwiseSettings)
-    pairwise = build_pairwise(how, classes, None, runtime)
+    pairwise_settings = last.settings(PAIRWISE, PairwiseSettings)
+    pairwise = build_pairwise(pairwise_settings, classes, None, runtime)
     pairwise.load_state_dict(last.weights(PAIRWISE))
-    return TrainedRun(last.run, net, settings, runtime, (pairwise, how))
+    return TrainedRun(last.run, net, settings, runtime, (pairwise, pairwise_settings))
 
 
 def predict_files(

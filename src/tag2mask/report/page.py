@@ -12,8 +12,8 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tag2mask.disk import whole_file
+from tag2mask.labels import labels_from_class_ids
 from tag2mask.ops.colours import colour_labels
-from tag2mask.records import labels_from_class_ids
 from tag2mask.report.stories import draw_story, mean_iou
 from tag2mask.scores.round_table import COLUMNS, RoundTable
 

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tag2mask.checks import check_choice, check_dtype, check_range, check_shape
+from tag2mask.labels import BACKGROUND, IGNORE
 from tag2mask.ops.colours import colour_labels
-from tag2mask.records import BACKGROUND, IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tag2mask.checks import check_dtype, check_shape
+from tag2mask.labels import BACKGROUND, IGNORE, channels_from_labels, labels_from_class_ids
 from tag2mask.ops.counting import count_labels, count_scores
-from tag2mask.records import BACKGROUND, IGNORE, channels_from_labels, labels_from_class_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from tag2mask.labels import IGNORE
 from tag2mask.progress import track
-from tag2mask.records import IGNORE, PseudoMask
+from tag2mask.records import PseudoMask
 from tag2mask.runs.places import REFINE
 from tag2mask.runs.round import Round
 from tag2mask.scores.confusion import Confusion, ThresholdSweep, decided_share
@@ -83,12 +84,9 @@ def score_rounds(run: RunFolder, data: TagDataset) -> RoundTable:
 
 def _score_round(em_round: Round, data: TagDataset, truth: _Truths) -> RoundScore:
     em_round.check_whole(masks_only=True)
-    known = {*data.names, *data.val_names}
-    train = [name for name in em_round.run.names() if name in known]
-    val = [name for name in em_round.run.names("val") if name in known and truth.has(name)]
-    classes = truth.classes
+    train, val = _names_of(em_round, data, truth)
+    taught, classes = em_round.taught, truth.classes
     totals = {key: Confusion.empty(classes) for key in ("unary", "refined", "taught", "mined", "val", "refined_val")}
-    taught = em_round.taught
     agreeing = covered = pixels = 0
     for name in track(train, f"scoring round {em_round.number}"):
         unary, refined, mined = em_round.unary[name], em_round.masks[name].labels, em_round.mined[name].labels
@@ -123,6 +121,13 @@ def _score_round(em_round: Round, data: TagDataset, truth: _Truths) -> RoundScor
         energy_refined=energy.get("refined", math.nan),
         seconds=sum(summary.seconds for summary in summaries.values()),
     )
+
+
+def _names_of(em_round: Round, data: TagDataset, truth: _Truths) -> tuple[list[str], list[str]]:
+    """The training images of the run, and its held-out images that have a mask."""
+    known = {*data.names, *data.val_names}
+    train = [name for name in em_round.run.names() if name in known]
+    return train, [name for name in em_round.run.names("val") if name in known and truth.has(name)]
 
 
 class _Truths:

@@ -50,13 +50,13 @@ def estimate_unary(
     if stage.finished:
         return
     names, train = (*data.names, *data.val_names), set(data.names)
-    turns, looking = Turns(runtime.device, settings.max_side), looking_copy(net, runtime)
+    turns, eval_net = Turns(runtime.device, settings.max_side), looking_copy(net, runtime)
     softs, masks = em_round.soft, em_round.unary
 
     def work(name: str) -> None:
         image = data[name]
-        with turns.take(), runtime.inference(looking):
-            probabilities = image_probabilities(image.pixels, looking, settings, runtime)
+        with turns.take(), runtime.inference(eval_net):
+            probabilities = image_probabilities(image.pixels, eval_net, settings, runtime)
         if name in train:
             softs.write(name, soft_mask(image, probabilities, stride))
             probabilities = with_tags(probabilities, image.tags)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.checks import check_number
+from tag2mask.labels import BACKGROUND, IGNORE, channels_from_labels
 from tag2mask.learning.batches import epoch_batches
 from tag2mask.learning.fit import fit
 from tag2mask.learning.region_views import RegionBatch, RegionViews, collate_regions, region_probabilities
@@ -19,7 +20,7 @@ from tag2mask.nets.region_net import FINE_STRIDE, RegionNet
 from tag2mask.ops.mining import confident_regions, mask_logits, region_labels_to_pixels, region_samples
 from tag2mask.ops.refine import sharpened_labels, soft_labels
 from tag2mask.parallel import Turns, map_images
-from tag2mask.records import BACKGROUND, IGNORE, Seeds, channels_from_labels
+from tag2mask.records import Seeds
 from tag2mask.runs.image_numbers import Tally
 from tag2mask.runs.places import ESTIMATE, MINE, SUPERPIXELS
 from tag2mask.runs.round import Round
@@ -256,14 +257,14 @@ def _judge(
 ) -> Tally:
     """Write the labels of the regions that are kept; how many regions of each image are kept, dropped and unknown."""
     tally = Tally(stage)
-    turns, looking = Turns(runtime.device, settings.max_side), looking_copy(net, runtime)
+    turns, eval_net = Turns(runtime.device, settings.max_side), looking_copy(net, runtime)
 
     superpixels, all_scores, all_mined = em_round.run.superpixels, em_round.region_scores, em_round.mined
 
     def work(name: str) -> None:
         image, regions = data[name], superpixels[name]
-        with turns.take(), runtime.inference(looking):
-            probabilities = region_probabilities(image, regions, looking, settings, runtime)
+        with turns.take(), runtime.inference(eval_net):
+            probabilities = region_probabilities(image, regions, eval_net, settings, runtime)
         if settings.averaged:
             probabilities = _averaged(probabilities, em_round, name)
             all_scores.write(name, probabilities)

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_shape
 from tag2mask.datasets.memory import Kept
+from tag2mask.labels import IGNORE
 from tag2mask.learning.batches import epoch_batches
 from tag2mask.learning.fit import fit
 from tag2mask.learning.pairwise import PairwiseSettings, build_pairwise
@@ -19,7 +20,6 @@ from tag2mask.ops.losses import confident_region_loss, object_weight, region_smo
 from tag2mask.ops.sizes import size_of
 from tag2mask.ops.superpixels import join_regions, resize_regions
 from tag2mask.ops.windows import cut_window
-from tag2mask.records import IGNORE
 from tag2mask.runs.places import PAIRWISE
 
 if TYPE_CHECKING:

@@ -108,16 +108,16 @@ def refine_masks(data: TagDataset, em_round: Round, networks: Refiner, *, sharpe
         return
     names, train = (*data.names, *data.val_names), set(data.names)
     tally, turns, masks = Tally(stage), Turns(networks.runtime.device, pairwise.max_side), em_round.masks
-    looking = _looking(networks)
+    eval_nets = _eval_copies(networks)
 
     def work(name: str) -> None:
         image = data[name]
-        with turns.take(), looking.ready():
+        with turns.take(), eval_nets.ready():
             if name in train:
-                refined = _refine_training(image, em_round, looking, tally)
-            if name not in train or looking.pairwise is None:
+                refined = _refine_training(image, em_round, eval_nets, tally)
+            if name not in train or eval_nets.pairwise is None:
                 # Of training images alpha_u is kept at cells; where nothing refines it, the mask is the unary one.
-                [refined] = looking.refine(image.pixels, looking.estimate(image.pixels))
+                [refined] = eval_nets.refine(image.pixels, eval_nets.estimate(image.pixels))
         # Last, because the mask says that the image is done.
         masks.write(name, mask_of(name, with_tags(refined, image.tags) if name in train else refined, image.image_size))
 
@@ -134,7 +134,7 @@ def _words_of(energy: Mapping[str, float]) -> str:
     return f"energy in millionths {unrefined} -> {refined}, with mined labels {mined}"
 
 
-def _looking(networks: Refiner) -> Refiner:
+def _eval_copies(networks: Refiner) -> Refiner:
     """Copies that only look."""
     pairwise = None if networks.pairwise is None else looking_copy(networks.pairwise, networks.runtime)
     return replace(networks, unary=looking_copy(networks.unary, networks.runtime), pairwise=pairwise)

@@ -62,7 +62,7 @@ def sharpen_masks(
     common = None
     if missing and judge is not None and any(bool(data.tags(name).any()) for name in data.names):
         # The same for what is missing after a stop: it follows from the probabilities alone.
-        common = choose_odds(data, softs.__getitem__, judge).judged
+        common = choose_odds(data, softs.__getitem__, judge).common
 
     def work(name: str) -> None:
         image, soft = data[name], softs[name]

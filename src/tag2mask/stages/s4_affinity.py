@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
 from tag2mask.datasets.memory import Kept
+from tag2mask.labels import IGNORE
 from tag2mask.learning.batches import collate_labelled, epoch_batches
 from tag2mask.learning.fit import fit
 from tag2mask.learning.schedule import NetSettings, epochs_for
@@ -21,7 +22,6 @@ from tag2mask.ops.losses import pair_loss
 from tag2mask.ops.seeds import seed_labels
 from tag2mask.ops.sizes import limit_long_side, working_size
 from tag2mask.ops.windows import cut_window, padded_view, random_window
-from tag2mask.records import IGNORE, LabelledBatch
 from tag2mask.weights.starting import check_stride, starting_backbone
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.nets.backbones import Backbone
-    from tag2mask.records import SeedScores
+    from tag2mask.records import LabelledBatch, SeedScores
     from tag2mask.runs.artefacts import Artefacts
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runtime import Runtime

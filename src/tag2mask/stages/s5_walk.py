@@ -81,13 +81,13 @@ class Walk:
         alpha: of the background.
         beta: of the affinity.
         steps: of the walk.
-        judged: how every candidate alpha does on all images, where each image takes its own; None: all take `alpha`.
+        common: how every candidate alpha does on all images, where each image takes its own; None: all take `alpha`.
     """
 
     alpha: float
     beta: float
     steps: int
-    judged: tuple[tuple[float, float, float], ...] | None = None
+    common: tuple[tuple[float, float, float], ...] | None = None
 
 
 def cell_maps(cams: Cams, grid: tuple[int, int]) -> Tensor:
@@ -133,12 +133,12 @@ def image_alpha(image: TaggedImage, cams: Cams, affinity: PixelAffinity, walk: W
     Raises:
         ValueError: if a judge is needed and there is none.
     """
-    if walk.judged is None or len(cams.class_ids) == 0:
+    if walk.common is None or len(cams.class_ids) == 0:
         return walk.alpha
     if judge is None:
         raise ValueError(_NO_JUDGE)
     maps = cell_maps(cams, size_of(affinity.values))
-    return choose_image_alpha(image, maps, affinity, judge, beta=walk.beta, steps=walk.steps, common=walk.judged)
+    return choose_image_alpha(image, maps, affinity, judge, beta=walk.beta, steps=walk.steps, common=walk.common)
 
 
 def walk_masks(
@@ -193,7 +193,7 @@ def _finish(stage: StageFolder, data: TagDataset, walk: Walk, tally: Tally, evid
     """Tell which alphas the images walked with, beside what all have in common."""
     tagged = [name for name in data.names if bool(data.tags(name).any())]
     alphas = {f"{alpha:g}": count for alpha, count in tally.counts("alpha", tagged).items()}
-    if evidence and walk.judged:
+    if evidence and walk.common:
         images = ", ".join(f"{alpha} ({count} images)" for alpha, count in alphas.items())
         evidence = replace(evidence, title=f"{evidence.title}; then alpha for each image: {images}")
     span = _range(list(alphas))
@@ -237,8 +237,8 @@ def _walk(
         )
         stage.note("choice", choice)
     chosen = choice.values
-    judged = choice.judged if alpha == "auto" else None
-    return Walk(float(chosen["alpha"]), float(chosen["beta"]), int(chosen["steps"]), judged), choice.evidence
+    common = choice.common if alpha == "auto" else None
+    return Walk(float(chosen["alpha"]), float(chosen["beta"]), int(chosen["steps"]), common), choice.evidence
 
 
 def _range(values: Sequence[str]) -> str:

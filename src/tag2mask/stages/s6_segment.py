@@ -71,11 +71,11 @@ def train_segmenter(
 def _predict_all(data: TagDataset, net: Segmenter, run: RunFolder, settings: SegmentSettings, runtime: Runtime) -> None:
     """The segmenter's masks of all training and held-out images that lack one."""
     predictions, turns = run.predictions, Turns(runtime.device, settings.max_side)
-    looking = looking_segmenter(net, runtime)
+    eval_net = looking_segmenter(net, runtime)
 
     def work(name: str) -> None:
-        with turns.take(), runtime.inference(module_of(looking)):
-            mask = predict_mask(data[name], looking, settings, runtime)
+        with turns.take(), runtime.inference(module_of(eval_net)):
+            mask = predict_mask(data[name], eval_net, settings, runtime)
         predictions.write(name, mask)
 
     map_images(work, predictions.missing((*data.names, *data.val_names)), f"{STAGE} predict")
