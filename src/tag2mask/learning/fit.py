@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     LossFunction = Callable[[nn.Module, Any], Mapping[str, Tensor]]
     from tag2mask.runtime import Runtime
 
+_NAMED = 8
+"""Images of a batch that an error names; the others are counted."""
+
 
 class CheckpointStore(Protocol):
     """Keeps the state of an unfinished training; `tag2mask.runs.stage_folder.StageFolder` is one."""
@@ -82,7 +85,8 @@ def fit(
         store: keeps a checkpoint after an epoch, at most every `checkpoint_seconds`.
 
     Raises:
-        ValueError: if there is no batch, or if the loss is not a finite number.
+        ValueError: if there is no batch, or if the loss is not a finite number: it names the images of the batch; the
+            last checkpoint stays.
     """
     if steps_per_epoch < 1:
         raise ValueError(f"{title}: no batch to train on. Check that the set holds images.")
@@ -97,7 +101,10 @@ def fit(
 
         def learn(step: int, batch: Any) -> dict[str, float]:
             _set_rate(optimizer, schedule, step, total)
-            terms = learner.step(loss_fn, batch)
+            try:
+                terms = learner.step(loss_fn, batch)
+            except NotFiniteError as error:
+                raise ValueError(f"{title}, epoch {step // steps_per_epoch + 1}: {error} {_advice(runtime)}") from error
             advance(1, f"loss {sum(terms.values()):.3f}")
             return terms
 
@@ -115,6 +122,10 @@ def fit(
     if writer is not None:
         writer.close()
     return done
+
+
+class NotFiniteError(ValueError):
+    """The loss of a batch is NaN or infinite."""
 
 
 class Learner:
@@ -135,16 +146,26 @@ class Learner:
                 self._model.mark_forward_method(name)
 
     def step(self, loss_fn: LossFunction, batch: Any) -> dict[str, float]:
-        """Learn from one batch; the terms of its loss."""
+        """Learn from one batch; the terms of its loss.
+
+        Raises:
+            NotFiniteError: if it is not a finite number; nothing is learned from the batch.
+        """
         with self._fabric.autocast():
             terms = loss_fn(self._model, batch)
             loss = torch.stack([term.float() for term in terms.values()]).sum()
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        if not math.isfinite(sum(values.values())):
+            names = list(getattr(batch, "names", ()))
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            told = ", ".join(f"{name} {value:g}" for name, value in values.items())
+            raise NotFiniteError(f"expected a finite loss, got {told} on the images {', '.join(names[:_NAMED])}{more}.")
         self._optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(loss)
         if self._clip > 0:
             self._fabric.clip_gradients(self._model, self._optimizer, max_norm=self._clip, error_if_nonfinite=False)
         self._optimizer.step()
-        return {name: float(term.detach()) for name, term in terms.items()}
+        return values
 
 
 def _mean_terms(learned: list[dict[str, float]], steps: int) -> dict[str, float]:
@@ -156,13 +177,16 @@ def _mean_terms(learned: list[dict[str, float]], steps: int) -> dict[str, float]
     return {name: value / steps for name, value in sums.items()}
 
 
+def _advice(runtime: Runtime) -> str:
+    """What to do about a loss that is not finite."""
+    ways = ["lower the learning rate (--set STAGE.rate=...)", "look at these images"]
+    if runtime.precision != "32":
+        ways.insert(0, "compute in float32 (--precision 32)")
+    return f"Start again with another setting: {', or '.join(ways)}. What was learned before is kept."
+
+
 def _record(done: Fitted, means: dict[str, float], epoch: int, title: str, writer: Any | None) -> None:
     means["loss"] = sum(means.values())
-    if not math.isfinite(means["loss"]):
-        raise ValueError(
-            f"{title}: the loss of epoch {epoch + 1} is {means['loss']}. "
-            "Expected a finite number: lower the learning rate, or train in precision 32."
-        )
     for name, value in means.items():
         done.history.setdefault(name, []).append((epoch + 1, round(value, 6)))
         if writer is not None:

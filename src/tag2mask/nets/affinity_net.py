@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.nets.backbones import Backbone, freeze_batch_norm
+from tag2mask.nets.resnet38 import ResNet38
 from tag2mask.nets.roles import Role, roles_beside
 from tag2mask.nets.vgg16 import SIDE_GROUPS, Vgg16Dilated
 
@@ -22,7 +23,9 @@ SIDE_CHANNELS = (64, 128, 256)
 class AffinityNet(nn.Module):
     """1x1 side convolutions on the last three feature levels, concatenated, then 1x1 again; ELU after each.
 
-    As in the authors' code, the sides of a VGG-16 have group norm in front of the ELU, and its context is widened.
+    As the authors' sides of a VGG-16, those of all networks have group norm in front of the ELU: who knows how large
+    the features of a network are, and exp(-distance) is 0 or 1 for all pairs where they are large or small. Only the
+    authors' ResNet-38 has none. The context of a VGG-16 is widened (authors' code).
 
     Args:
         backbone: its output stride is this net's stride; build it with `output_stride=8` for the published one.
@@ -46,10 +49,11 @@ class AffinityNet(nn.Module):
         self.sides = nn.ModuleList(
             nn.Conv2d(tap, side, 1, bias=False) for tap, side in zip(taps, SIDE_CHANNELS, strict=True)
         )
-        self.side_norms = nn.ModuleList(nn.Identity() for _ in SIDE_CHANNELS)
-        if isinstance(backbone.net, Vgg16Dilated):
-            # A VGG-16 has no batch norm that would bring its levels to one size.
+        if isinstance(backbone.net, ResNet38):
+            self.side_norms = nn.ModuleList(nn.Identity() for _ in SIDE_CHANNELS)
+        else:
             self.side_norms = nn.ModuleList(map(nn.GroupNorm, SIDE_GROUPS, SIDE_CHANNELS))
+        if isinstance(backbone.net, Vgg16Dilated):
             backbone.net.widen_context()
         self.merge = nn.Conv2d(self.channels, self.channels, 1, bias=False)
         for conv in self.sides:

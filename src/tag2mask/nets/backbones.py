@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.nets.paper_backbones import PAPER_BACKBONES
+from tag2mask.nets.pooled import create_pooled
 from tag2mask.nets.pretrained import find_pretrained
 from tag2mask.nets.timm_nets import Keep, StrideError, create_features, info_of
 
@@ -36,6 +37,8 @@ class Backbone(nn.Module):
         pretrained: start from timm's published weights (asks the internet once, then its cache).
         keep: how many of the first levels to keep, told from their strides; the blocks that only the others use are
             left out. `without_last` and `until_stride` make one; None keeps all.
+        pooled: the last level is what the network itself pools, after its last convolution, norm and activation
+            (EfficientNet's ``conv_head``), for a classifier; where there is such a level it is the only one.
 
     Attributes:
         channels: of each level.
@@ -52,10 +55,18 @@ class Backbone(nn.Module):
         (8, 12)
     """
 
-    def __init__(self, name: str, output_stride: int = 16, pretrained: bool = False, keep: Keep | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        output_stride: int = 16,
+        pretrained: bool = False,
+        keep: Keep | None = None,
+        *,
+        pooled: bool = False,
+    ) -> None:
         super().__init__()
         self.name = name
-        self.net = net = _create(name, output_stride, pretrained, keep)
+        self.net = net = _create(name, output_stride, pretrained, None if pooled else keep, pooled=pooled)
         self.strides: tuple[int, ...] = tuple(info_of(net).reduction())
         self.output_stride = self.strides[-1]
         self.multiple, self.channels = self._try_out()
@@ -189,14 +200,15 @@ def check_pretrained(name: str) -> None:
     find_pretrained(name)
 
 
-def _create(name: str, output_stride: int, pretrained: bool, keep: Keep | None) -> nn.Module:
-    """A network that gives feature maps, whole or its first levels."""
+def _create(name: str, output_stride: int, pretrained: bool, keep: Keep | None, *, pooled: bool) -> nn.Module:
+    """A network that gives feature maps, whole or its first levels, or what it pools."""
     if name not in PAPER_BACKBONES:
         if not timm.is_model(name):
             near = [*get_close_matches(name, PAPER_BACKBONES), *timm.list_models(f"*{name[:6]}*")[:8]]
             told = ", ".join(near) or "timm.list_models() names all"
             raise ValueError(f"backbone {name!r}: timm has no model of this name. Near: {told}.")
-        return create_features(name, output_stride, pretrained=pretrained, keep=keep)
+        net = create_pooled(name, output_stride, pretrained=pretrained) if pooled else None
+        return net or create_features(name, output_stride, pretrained=pretrained, keep=keep)
     if pretrained:
         check_pretrained(name)
     build: Callable[..., nn.Module] = PAPER_BACKBONES[name]

@@ -37,6 +37,15 @@ class StrideError(ValueError):
         super().__init__(message)
         self.found = found
 
+    @classmethod
+    def of(cls, name: str, wanted: int, found: int) -> StrideError:
+        """The error for a backbone that has another stride than the one wanted."""
+        return cls(
+            f"backbone {name!r}: it has no output stride {wanted}, its last map has {found}. Set output_stride to "
+            f"{found}, or take a backbone that can be dilated: a ResNet or a ConvNeXt has 8, 16 or 32.",
+            found,
+        )
+
 
 class PatchFeatures(nn.Module):
     """Feature maps of a network whose blocks all have one stride: a vision transformer.
@@ -92,17 +101,13 @@ def create_features(name: str, output_stride: int, *, pretrained: bool, keep: Ke
             # Built once to be asked for its levels. The random numbers that this takes are part of every seeded run.
             whole = info_of(timm.create_model(name, **wanted))
             wanted["out_indices"] = _first(whole, keep)
-        net = _create(name, wanted, given)
+        net = create_timm(name, wanted, given)
     except MISFITS:
         whole, net = _undilated(name, given, keep)
     found = int((whole or info_of(net)).reduction()[-1])
     if output_stride in {found, int(info_of(net).reduction()[-1])}:
         return net
-    raise StrideError(
-        f"backbone {name!r}: it has no output stride {output_stride}, its last map has {found}. Set output_stride to "
-        f"{found}, or take a backbone that can be dilated: a ResNet or a ConvNeXt has 8, 16 or 32.",
-        found,
-    )
+    raise StrideError.of(name, output_stride, found)
 
 
 def info_of(net: nn.Module) -> Any:
@@ -128,21 +133,34 @@ def outline(name: str, *, head: bool = False) -> tuple[nn.Module, dict[str, Any]
         return timm.create_model(name, **wanted), {}
 
 
+def is_of_patches(name: str) -> bool:
+    """Whether a timm network's blocks all have one stride, as a vision transformer's.
+
+    Args:
+        name: that timm knows.
+    """
+    return _is_of_patches(outline(name)[0])
+
+
+def _is_of_patches(net: nn.Module) -> bool:
+    blocks: Any = getattr(net, "feature_info", [])
+    alike = len({block["reduction"] for block in blocks}) == 1 and len(blocks) >= PATCH_LEVELS
+    return alike and hasattr(net, "forward_intermediates")
+
+
 def _undilated(name: str, given: dict[str, Any], keep: Keep | None) -> tuple[Any, nn.Module]:
     """A network with the strides that it has by itself, and timm's table of all of its levels."""
     try:
         alone, free = outline(name)
-        blocks: Any = getattr(alone, "feature_info", [])
-        alike = len({block["reduction"] for block in blocks}) == 1 and len(blocks) >= PATCH_LEVELS
-        if alike and hasattr(alone, "forward_intermediates"):
-            net = PatchFeatures(_create(name, {"num_classes": 0, **free}, given), keep)
+        if _is_of_patches(alone):
+            net = PatchFeatures(create_timm(name, {"num_classes": 0, **free}, given), keep)
             return net.feature_info, net
         wanted: dict[str, Any] = {"features_only": True, **free}
         with torch.device("meta"):
             whole = info_of(timm.create_model(name, **wanted))
         if keep is not None:
             wanted["out_indices"] = _first(whole, keep)
-        return whole, _create(name, wanted, given)
+        return whole, create_timm(name, wanted, given)
     except MISFITS as error:
         raise ValueError(
             f"backbone {name!r}: timm gives no feature maps of it ({error}). Take another one: a ResNet, a ConvNeXt, "
@@ -155,8 +173,17 @@ def _first(whole: Any, keep: Keep) -> tuple[int, ...]:
     return tuple(whole.out_indices[: keep(whole.reduction())])
 
 
-def _create(name: str, wanted: dict[str, Any], given: dict[str, Any]) -> nn.Module:
-    """timm's function; what goes wrong with weights has a message of its own."""
+def create_timm(name: str, wanted: dict[str, Any], given: dict[str, Any]) -> nn.Module:
+    """timm's function; what goes wrong with weights has a message of its own.
+
+    Args:
+        name: that timm knows.
+        wanted: how the network is built.
+        given: its weights; empty for random ones.
+
+    Raises:
+        ValueError: if the weights could not be had.
+    """
     if not given:
         return timm.create_model(name, **wanted)
     with torch.device("meta"):

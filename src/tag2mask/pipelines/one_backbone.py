@@ -92,6 +92,7 @@ def check_backbones(
             weights=net.weights,
             pretrained=net.start_from == "imagenet",
             without_last=net.levels_left_out,
+            pooled=part == "classify",
         )
 
 

@@ -22,6 +22,7 @@ from tag2mask.ops.losses import tag_loss
 from tag2mask.ops.ranking import mean_average_precision
 from tag2mask.ops.sizes import limit_long_side
 from tag2mask.records import PHOTO_SIDE, TaggedBatch
+from tag2mask.weights.matching import in_own_names
 from tag2mask.weights.starting import loaded_backbone
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def build_classifier(settings: ClassifySettings, num_classes: int, runtime: Runt
             settings.output_stride,
             weights=settings.weights,
             pretrained=settings.start_from == "imagenet",
+            pooled=True,
         )
         net = CamClassifier(backbone, num_classes, settings.dropout)
     to_channels_last(net)
@@ -162,10 +164,16 @@ def load_classifier(run: RunFolder, num_classes: int, settings: ClassifySettings
         runtime: of the run.
 
     Raises:
-        ValueError: if the weights are missing or damaged.
+        ValueError: if the weights are missing or damaged, or of another network.
     """
     net = build_classifier(replace(settings, start_from="scratch", weights=""), num_classes, runtime)
-    net.load_state_dict(run.weights(STAGE))
+    try:
+        net.load_state_dict(in_own_names(run.weights(STAGE), net.state_dict()))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{run.path / STAGE}: expected a classifier of {settings.backbone!r} for {num_classes} classes, found "
+            "other weights. They are of another version of tag2mask: make the run anew in another folder."
+        ) from error
     return net
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tag2mask.nets.paper_backbones import PAPER_BACKBONES
 from tag2mask.nets.timm_nets import outline
+from tag2mask.weights import efficientnet_names
 from tag2mask.weights.authors import load_start_weights
 
 if TYPE_CHECKING:
@@ -23,12 +24,15 @@ logger = logging.getLogger(__name__)
 _OWN = "backbone.net."
 """In front of the backbone's names in the weights that a run's stages keep."""
 
+_WHOLE = "model."
+"""In front of the names of a network that is used as a whole: a transformer, or what a classifier pools."""
+
 # How often a batch norm has learned: old files do not have it. And timm's feature maps of a transformer are without its
 # last norm, which does no harm where it has not learned either.
 _DISPENSABLE = re.compile(r"num_batches_tracked$|^model\.norm\.(weight|bias)$")
 
 
-def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str) -> None:
+def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str, *, tell: bool = True) -> None:
     """Give a backbone the weights of a file; all of them, or none.
 
     Known are the names of timm (torchvision's are the same for ResNets), those of older releases that timm translates,
@@ -38,11 +42,13 @@ def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str) 
         backbone: filled in place; also one without memory (on the meta device), of which it is only tried.
         state: name -> tensor, of the network with its head or without.
         source: where they are from, for messages.
+        tell: log which tensors are left over.
 
     Raises:
         ValueError: if tensors are missing, unexpected or of another shape; it names them.
     """
-    state = {name.removeprefix(_OWN): value for name, value in state.items() if name.startswith(_OWN)} or state
+    own = {name.removeprefix(_OWN): value for name, value in state.items() if name.startswith(_OWN)}
+    state = {name.removeprefix(_WHOLE): value for name, value in own.items()} or state
     fitting, wrong = _match(backbone, state)
     if wrong and backbone.name in PAPER_BACKBONES:
         try:
@@ -62,8 +68,19 @@ def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str) 
     backbone.net.load_state_dict(fitting, strict=False, assign=False)
     used = set(map(_plain, fitting))
     left_out = [name for name in state if _plain(name) not in used]
-    if left_out and not any(value.is_meta for value in backbone.state_dict().values()):
+    if tell and left_out and not any(value.is_meta for value in backbone.state_dict().values()):
         logger.info("%s: not used by the backbone: %s", source, _some(left_out))
+
+
+def in_own_names(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
+    """Weights of a network of ours under the names that it has today: version 0.1.0 kept backbones as feature maps.
+
+    Args:
+        state: name -> tensor, as a stage kept them.
+        own: the network's names.
+    """
+    names = {_plain(name.removeprefix(_OWN)): name for name in own}
+    return {names.get(_plain(name.removeprefix(_OWN)), name): value for name, value in state.items()}
 
 
 def _match(backbone: Backbone, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -111,8 +128,14 @@ def _plain(name: str) -> str:
 
 
 def _translated(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Weights of another release in timm's names and shapes, if timm knows how: what it does to its own downloads."""
+    """Weights of another release in timm's names and shapes, if we or timm know how: timm does it to its downloads."""
     whole, _ = outline(name, head=True)
+    if efficientnet_names.MARK in state:
+        try:
+            return efficientnet_names.in_timm_names(state, whole.state_dict())
+        except ValueError as error:
+            logger.debug("not the blocks of %s: %s", name, error)
+            return None
     translate: Any = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
     if translate is None:
         return None

@@ -10,6 +10,7 @@ import torch
 
 from tag2mask.nets import backbones
 from tag2mask.nets.backbones import Backbone, check_pretrained
+from tag2mask.weights.installed import installed_file
 from tag2mask.weights.matching import fill_backbone
 from tag2mask.weights.reading import read_weights
 
@@ -68,28 +69,54 @@ def starting_backbone(
 
 
 def loaded_backbone(
-    name: str, output_stride: int, *, weights: str = "", pretrained: bool = False, keep: Keep | None = None
+    name: str,
+    output_stride: int,
+    *,
+    weights: str = "",
+    pretrained: bool = False,
+    keep: Keep | None = None,
+    pooled: bool = False,
 ) -> Backbone:
-    """A backbone with the weights of a file, timm's, or random ones.
+    """A backbone with the weights of a file, published ones, or random ones.
+
+    Published weights are those of an installed package (`tag2mask.weights.installed`), else timm's.
 
     Args:
         name: of the backbone.
         output_stride: of its last level.
-        weights: a file; it goes before timm's weights.
-        pretrained: with timm's weights.
+        weights: a file; it goes before published weights.
+        pretrained: with published weights.
         keep: which levels.
+        pooled: the last level is what the network itself pools, for a classifier.
 
     Raises:
         ValueError: if the weights can not be had or do not fit.
     """
-    backbone = Backbone(name, output_stride, pretrained and not weights, keep)
-    if weights:
-        fill_backbone(backbone, read_weights(Path(weights)), weights)
+    file = weights_file_of(name, weights) if weights or pretrained else None
+    backbone = Backbone(name, output_stride, pretrained and file is None, keep, pooled=pooled)
+    if file is not None:
+        fill_backbone(backbone, read_weights(file), str(file))
     return backbone
 
 
+def weights_file_of(name: str, weights: str) -> Path | None:
+    """The file that a backbone is filled from: the one named, else an installed one; None: timm has to ask for it.
+
+    Args:
+        name: of the backbone.
+        weights: a file, or empty.
+    """
+    return Path(weights) if weights else installed_file(name)
+
+
 def check_backbone(
-    name: str, output_stride: int, *, weights: str = "", pretrained: bool = False, without_last: int = 0
+    name: str,
+    output_stride: int,
+    *,
+    weights: str = "",
+    pretrained: bool = False,
+    without_last: int = 0,
+    pooled: bool = False,
 ) -> None:
     """Say now what `loaded_backbone` would say in the middle of a run; nothing is built and nothing downloaded.
 
@@ -97,21 +124,23 @@ def check_backbone(
         name: of the backbone.
         output_stride: of its last level.
         weights: a file; it goes before timm's weights.
-        pretrained: with timm's weights.
+        pretrained: with published weights.
         without_last: how many of the deepest levels are left out.
+        pooled: for a classifier.
 
     Raises:
         ValueError: if there is no such backbone, or the weights can not be had or do not fit.
     """
     # Without memory: names and shapes are all that is needed.
     with torch.device("meta"):
-        backbone = Backbone(name, output_stride, keep=kept_levels(without_last=without_last))
+        backbone = Backbone(name, output_stride, keep=kept_levels(without_last=without_last), pooled=pooled)
     check_stride(backbone, output_stride, without_last)
-    if weights:
+    file = weights_file_of(name, weights) if weights or pretrained else None
+    if file is not None:
         with warnings.catch_warnings():
             # torch warns of every tensor that such a net can not hold it.
             warnings.simplefilter("ignore")
-            fill_backbone(backbone, read_weights(Path(weights)), weights)
+            fill_backbone(backbone, read_weights(file), str(file))
     elif pretrained:
         check_pretrained(name)
 
@@ -150,12 +179,9 @@ def kept_levels(*, without_last: int = 0, until_stride: int = 0) -> Keep | None:
 def _load_classifier(backbone: Backbone, start: RunFolder, stage: str) -> None:
     """Give a backbone the weights of the run's classifier."""
     weights = start.weights("01_classify")
-    prefix = "backbone."
-    own = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
-    own = {name: value for name, value in own.items() if name in backbone.state_dict()}
     try:
-        backbone.load_state_dict(own)
-    except RuntimeError as error:
+        fill_backbone(backbone, weights, f"{start.path}: classifier", tell=False)
+    except ValueError as error:
         raise ValueError(
             f"{stage}: expected the classifier's backbone to be {backbone.name!r} too, its weights do not fit. "
             "Use the same backbone for both, or start from 'imagenet'."
