@@ -6,6 +6,8 @@ from .datasets.save_folder import save_folder as save_folder
 from .datasets.scenes.scenes import make_scenes as make_scenes
 from .datasets.voc import open_voc as open_voc
 from .learning.segmenter import Segmenter as Segmenter
+from .labels import BACKGROUND as BACKGROUND
+from .labels import IGNORE as IGNORE
 from .nets.affinity_net import AffinityNet as AffinityNet
 from .nets.classifier import CamClassifier as CamClassifier
 from .ops.crf import CrfSettings as CrfSettings
@@ -16,8 +18,6 @@ from .pipelines.affinitynet import run_affinitynet as run_affinitynet
 from .pipelines.ial import run_ial as run_ial
 from .pipelines.ial_settings import IALSettings as IALSettings
 from .pipelines.predict import load as load
-from .records import BACKGROUND as BACKGROUND
-from .records import IGNORE as IGNORE
 from .report.page import write_report as write_report
 from .runs.run_folder import RunFolder as RunFolder
 from .runtime import Runtime as Runtime

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import timm
 import torch
+from timm.layers.norm import LayerNorm2d
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
@@ -38,7 +38,7 @@ class PooledFeatures(nn.Module):
         self.model = model
         self.pretrained_cfg: Any = model.pretrained_cfg
         blocks: Any = getattr(model, "feature_info", [])
-        channels = int(model.num_features)  # type: ignore[call-overload]
+        channels: int = model.num_features  # type: ignore[assignment]
         if not blocks:
             raise ValueError("timm does not tell the stride of its features")
         self.feature_info = FeatureInfo([{**blocks[-1], "num_chs": channels}], (0,))
@@ -70,7 +70,7 @@ class PooledFeatures(nn.Module):
 
 def _takes_maps(norm: nn.LayerNorm) -> bool:
     """Whether a layer norm is one of (B, D, h, w)."""
-    return isinstance(norm, timm.layers.LayerNorm2d)
+    return isinstance(norm, LayerNorm2d)
 
 
 def create_pooled(name: str, output_stride: int, *, pretrained: bool) -> nn.Module | None:
