@@ -5,9 +5,9 @@ from .datasets.folder import open_folder as open_folder
 from .datasets.save_folder import save_folder as save_folder
 from .datasets.scenes.scenes import make_scenes as make_scenes
 from .datasets.voc import open_voc as open_voc
-from .learning.segmenter import Segmenter as Segmenter
 from .labels import BACKGROUND as BACKGROUND
 from .labels import IGNORE as IGNORE
+from .learning.segmenter import Segmenter as Segmenter
 from .nets.affinity_net import AffinityNet as AffinityNet
 from .nets.classifier import CamClassifier as CamClassifier
 from .ops.crf import CrfSettings as CrfSettings
