@@ -16,6 +16,7 @@ from tag2mask.options import (
     Computing,
     Device,
     Folder,
+    FromScratch,
     Lists,
     Method,
     Nets,
@@ -62,11 +63,13 @@ def main() -> None:
 def demo(
     *,
     out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
+    from_scratch: FromScratch = False,
     scenes: Scenes,
     computing: Computing,
 ) -> None:
     """Draw scenes, make masks from their tags, score them: the whole pipeline on a CPU in minutes."""
     log_to_stderr(computing.verbose)
+    from tag2mask.pipelines.best_start import best_start  # noqa: PLC0415
     from tag2mask.pipelines.demo import demo_folder  # noqa: PLC0415
     from tag2mask.pipelines.presets import Asked, run_as_asked  # noqa: PLC0415
     from tag2mask.records import Source  # noqa: PLC0415
@@ -75,7 +78,8 @@ def demo(
     from tag2mask.runtime import Runtime  # noqa: PLC0415
 
     data = demo_folder(out, count=scenes.count, val_count=scenes.val_count, size=scenes.size, seed=computing.seed)
-    origin = Origin("quick", Source("folder", str((out / "data").resolve()), seed=computing.seed))
+    source = Source("folder", str((out / "data").resolve()), seed=computing.seed)
+    origin = Origin("quick", source, best_start(from_scratch=from_scratch))
     runtime = Runtime(computing.device, computing.precision.value, computing.seed)
     folder = run_as_asked(data, out, Asked(origin, changes=computing.set_ or (), strict=True), runtime)
     _report(folder, data)
@@ -132,12 +136,13 @@ def run(
     log_to_stderr(computing.verbose)
     from tag2mask.datasets.source import find_source, open_source  # noqa: PLC0415
     from tag2mask.pipelines import presets  # noqa: PLC0415
-    from tag2mask.runs.manifest import BackboneStart, Origin  # noqa: PLC0415
+    from tag2mask.pipelines.best_start import best_start  # noqa: PLC0415
+    from tag2mask.runs.manifest import Origin  # noqa: PLC0415
     from tag2mask.runtime import Runtime  # noqa: PLC0415
 
     source = find_source(folder, **vars(lists), val_fraction=val_fraction, seed=computing.seed)
     data = open_source(source)
-    begin = BackboneStart(nets.backbone, nets.pretrained, str(nets.weights.resolve()) if nets.weights else "")
+    begin = best_start(preset.value, **vars(nets))
     asked = presets.Asked(
         Origin(preset.value, source, begin), presets.Method(method.value), computing.set_ or (), strict
     )

@@ -73,6 +73,11 @@ class Lists:
     tags_file: Annotated[Path | None, typer.Option(help="Of PASCAL VOC: tags of the authors' cls_labels.npy.")] = None
 
 
+FromScratch = Annotated[
+    bool, typer.Option("--from-scratch", help="Start from random weights, also where ImageNet weights are installed.")
+]
+
+
 @dataclass(frozen=True)
 class Nets:
     """What all networks have, and start from."""
@@ -81,11 +86,13 @@ class Nets:
         str, typer.Option(help="Of all nets: any timm name, resnet38 or vgg16_dilated (default: the preset's).")
     ] = ""
     pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Start from timm's weights; needs internet once.")
+        bool,
+        typer.Option("--pretrained", help="Start from published weights: installed, cached, or from the internet."),
     ] = False
     weights: Annotated[Path | None, typer.Option(help="Start from this file: safetensors or a state dictionary.")] = (
         None
     )
+    from_scratch: FromScratch = False
 
 
 @dataclass(frozen=True)

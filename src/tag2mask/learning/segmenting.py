@@ -15,7 +15,7 @@ from tag2mask.datasets.memory import Kept
 from tag2mask.labels import IGNORE, labels_from_channels
 from tag2mask.learning.batches import collate_labelled, epoch_batches
 from tag2mask.learning.fit import fit
-from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
+from tag2mask.learning.schedule import HEAD_FACTOR, NetSettings, check_long_side, crop_side, epochs_for, view_sides
 from tag2mask.learning.segmenter import Segmenter, module_of
 from tag2mask.learning.views import random_view
 from tag2mask.nets.backbones import to_channels_last
@@ -88,21 +88,22 @@ class SegmentSettings(NetSettings):
         return cls(nesterov=False, fill_last=False, output_stride=8, rates=(12, 24, 36), max_side=0)
 
     @classmethod
-    def quick(cls, image_side: int = 320, images: int = 400) -> SegmentSettings:
+    def quick(cls, image_side: int = 320, images: int = 400, *, pretrained: bool = False) -> SegmentSettings:
         """A small net that starts from the classifier's weights, on a CPU.
 
         Args:
             image_side: typical long side of the images in pixels.
             images: how many there are; small sets get more epochs.
+            pretrained: the classifier started from ImageNet weights.
         """
         return cls(
             epochs=epochs_for(images, VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
             batch_size=8,
-            rate=1e-3,
+            rate=3e-4 if pretrained else 1e-3,
             optimizer="adamw",
             weight_decay=0.05,
             warmup=0.05,
-            new_factor=1.0,
+            new_factor=HEAD_FACTOR if pretrained else 1.0,
             backbone="resnet18",
             start_from="classifier",
             width=96,

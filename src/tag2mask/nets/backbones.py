@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tag2mask.nets.depthwise import learn_depthwise_in_float32
 from tag2mask.nets.paper_backbones import PAPER_BACKBONES
 from tag2mask.nets.pooled import create_pooled
 from tag2mask.nets.pretrained import find_pretrained
@@ -67,6 +68,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.net = net = _create(name, output_stride, pretrained, None if pooled else keep, pooled=pooled)
+        learn_depthwise_in_float32(net)
         self.strides: tuple[int, ...] = tuple(info_of(net).reduction())
         self.output_stride = self.strides[-1]
         self.multiple, self.channels = self._try_out()

@@ -80,31 +80,33 @@ class AffinityNetSettings:
         )
 
     @classmethod
-    def quick(cls, image_side: int = 320, images: int = 400) -> AffinityNetSettings:
-        """Small nets from scratch on a CPU, minutes instead of days.
+    def quick(cls, image_side: int = 320, images: int = 400, *, pretrained: bool = False) -> AffinityNetSettings:
+        """Small nets on a CPU, minutes instead of days.
 
         Args:
             image_side: typical long side of the images in pixels; larger ones are shrunk to it.
             images: how many there are; small sets get more epochs.
+            pretrained: the classifier starts from ImageNet weights, and all other networks from the classifier.
         """
         return cls(
-            ClassifySettings.quick(image_side, images),
-            LocalizeSettings.quick(image_side),
+            ClassifySettings.quick(image_side, images, pretrained=pretrained),
+            LocalizeSettings.quick(image_side, pretrained=pretrained),
             SeedSettings.quick(image_side),
-            AffinitySettings.quick(images),
+            AffinitySettings.quick(images, pretrained=pretrained),
             WalkSettings.quick(image_side),
-            SegmentSettings.quick(image_side, images),
+            SegmentSettings.quick(image_side, images, pretrained=pretrained),
             CrfSettings.quick(image_side),
         )
 
     @classmethod
-    def quick_for(cls, data: TagDataset) -> AffinityNetSettings:
+    def quick_for(cls, data: TagDataset, *, pretrained: bool = False) -> AffinityNetSettings:
         """`quick` with the image size and the number of images of a data set.
 
         Args:
             data: up to 20 of its images are decoded; those that cannot be are left out.
+            pretrained: the classifier starts from ImageNet weights.
         """
-        return cls.quick(typical_side(data), len(data.names))
+        return cls.quick(typical_side(data), len(data.names), pretrained=pretrained)
 
 
 def run_affinitynet(

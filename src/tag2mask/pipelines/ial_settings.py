@@ -112,25 +112,27 @@ class IALSettings:
         )
 
     @classmethod
-    def quick(cls, image_side: int = 320, images: int = 400) -> IALSettings:
+    def quick(cls, image_side: int = 320, images: int = 400, *, pretrained: bool = False) -> IALSettings:
         """Small nets on a CPU.
 
         Args:
             image_side: typical long side of the images in pixels; larger ones are shrunk to it.
             images: how many there are; small sets get more epochs.
+            pretrained: the run's classifier started from ImageNet weights.
         """
         return cls(
-            unary=SegmentSettings.quick(image_side, images),
+            unary=SegmentSettings.quick(image_side, images, pretrained=pretrained),
             mine=MineSettings.quick(image_side, images),
             pairwise=PairwiseSettings.quick(image_side, images),
             crf=CrfSettings.quick(image_side),
         )
 
     @classmethod
-    def quick_for(cls, data: TagDataset) -> IALSettings:
+    def quick_for(cls, data: TagDataset, *, pretrained: bool = False) -> IALSettings:
         """`quick` with the image size and the number of images of a data set.
 
         Args:
             data: up to 20 of its images are decoded; those that cannot be are left out.
+            pretrained: the run's classifier started from ImageNet weights.
         """
-        return cls.quick(typical_side(data), len(data.names))
+        return cls.quick(typical_side(data), len(data.names), pretrained=pretrained)

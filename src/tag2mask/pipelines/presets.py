@@ -70,7 +70,7 @@ def preset_settings(preset: str, kind: type[Settings], data: TagDataset, begin: 
     """
     name = Preset(preset or Preset.QUICK)
     if name is Preset.QUICK:
-        made = kind.quick_for(data)
+        made = kind.quick_for(data, pretrained=begin.pretrained or bool(begin.weights))
     elif name is Preset.PAPER:
         # The published recipe depends on the network.
         made = kind.paper(begin.name) if begin.name else kind.paper()

@@ -32,11 +32,16 @@ class BackboneStart:
         name: of the backbone; empty: the preset's.
         pretrained: start from published weights.
         weights: or from this file; empty for none.
+        source: the package and its version, file or address that the weights come from; empty: from scratch, or the
+            preset's own.
+        digest: SHA-256 of the file; empty where it had to be asked for.
     """
 
     name: str = ""
     pretrained: bool = False
     weights: str = ""
+    source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True)

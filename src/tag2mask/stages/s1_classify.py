@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from tag2mask.checks import check_number
 from tag2mask.learning.batches import epoch_batches
 from tag2mask.learning.fit import fit
-from tag2mask.learning.schedule import NetSettings, check_long_side, crop_side, epochs_for, view_sides
+from tag2mask.learning.schedule import HEAD_FACTOR, NetSettings, check_long_side, crop_side, epochs_for, view_sides
 from tag2mask.learning.views import random_view
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.classifier import CamClassifier
@@ -42,6 +42,15 @@ than the most epochs gain nothing on the smallest sets, fewer than the fewest ne
 
 SMALLEST_VIEW, LARGEST_VIEW = 0.7, 1.1
 """Quick: long sides of training views, as shares of the image's."""
+
+TUNED_BACKBONE = "tf_efficientnet_lite0"
+"""Quick, with ImageNet weights: the network whose weights can be installed."""
+
+TUNED_SIDE = 224
+"""Side of its views in pixels: that of the network's own training; smaller images are enlarged to it."""
+
+TUNED_VIEWS, TUNED_FEWEST, TUNED_MOST = 1_800, 4, 30
+"""What a fine-tuning takes."""
 
 PAPER_RATES = {"vgg16_dilated": 0.1, "resnet38": 0.01}
 """Learning rate by network: 0.1 is the authors', for VGG-16; ResNet-38 rises at it, and users of their code report that
@@ -91,13 +100,31 @@ class ClassifySettings(NetSettings):
         return cls(backbone=backbone, rate=rate, momentum=5e-4, nesterov=False, fill_last=False, output_stride=8)
 
     @classmethod
-    def quick(cls, image_side: int = 320, images: int = 400) -> ClassifySettings:
-        """A small net from scratch on a CPU.
+    def quick(cls, image_side: int = 320, images: int = 400, *, pretrained: bool = False) -> ClassifySettings:
+        """A small net on a CPU.
 
         Args:
             image_side: typical long side of the images in pixels.
             images: how many there are; small sets get more epochs.
+            pretrained: it starts from ImageNet weights: a few epochs fine-tune it, at its own stride.
         """
+        if pretrained:
+            side = max(image_side, TUNED_SIDE)
+            return cls(
+                epochs=epochs_for(images, TUNED_VIEWS, TUNED_FEWEST, TUNED_MOST),
+                rate=5e-4,
+                optimizer="adamw",
+                weight_decay=0.05,
+                warmup=0.18,
+                new_factor=HEAD_FACTOR,
+                bias_factor=1.0,
+                backbone=TUNED_BACKBONE,
+                start_from="imagenet",
+                output_stride=32,
+                dropout=0.0,
+                long_side=view_sides(side, SMALLEST_VIEW, LARGEST_VIEW),
+                crop=TUNED_SIDE,
+            )
         return cls(
             epochs=epochs_for(images, VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
             rate=2e-3,

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from tag2mask.runs.stage_folder import StageFolder
     from tag2mask.runtime import Runtime
 
+TUNED_SCALES, TUNED_SIDE = (1.0, 1.5, 2.0), 224
+"""Quick, with ImageNet weights: sizes of the views relative to the image, or to this long side if it is smaller."""
+
 ABOVE = 1.001
 """Times the fence, a mean is above it: kept maps are rounded, so that a sharpened one may come out a little higher."""
 
@@ -72,12 +75,16 @@ class LocalizeSettings:
         return cls(max_side=0, map_stride=1, fence=0.0)
 
     @classmethod
-    def quick(cls, image_side: int = 320) -> LocalizeSettings:
+    def quick(cls, image_side: int = 320, *, pretrained: bool = False) -> LocalizeSettings:
         """For a CPU.
 
         Args:
             image_side: typical long side of the images in pixels.
+            pretrained: the classifier started from ImageNet weights, so that it sees parts at larger sizes, too.
         """
+        if pretrained:
+            enlarged = max(1.0, TUNED_SIDE / image_side)
+            return cls(tuple(scale * enlarged for scale in TUNED_SCALES), max_side=image_side)
         return cls(max_side=image_side)
 
 

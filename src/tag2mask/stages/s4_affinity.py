@@ -14,7 +14,7 @@ from tag2mask.datasets.memory import Kept
 from tag2mask.labels import IGNORE
 from tag2mask.learning.batches import collate_labelled, epoch_batches
 from tag2mask.learning.fit import fit
-from tag2mask.learning.schedule import NetSettings, epochs_for
+from tag2mask.learning.schedule import HEAD_FACTOR, NetSettings, epochs_for
 from tag2mask.nets.affinity_net import SIDE_CHANNELS, AffinityNet
 from tag2mask.nets.backbones import frozen_parameters, level_strides, to_channels_last
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity, pair_targets
@@ -124,18 +124,19 @@ class AffinitySettings(NetSettings):
         return cls(backbone=backbone, rate=rate, momentum=5e-4, nesterov=False, fill_last=False, cells=0)
 
     @classmethod
-    def quick(cls, images: int = 400) -> AffinitySettings:
+    def quick(cls, images: int = 400, *, pretrained: bool = False) -> AffinitySettings:
         """A small net that starts from the classifier's weights, on a CPU.
 
         Args:
             images: how many there are; small sets get more epochs.
+            pretrained: the classifier started from ImageNet weights.
         """
         return cls(
             epochs=epochs_for(images, VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
-            rate=1e-3,
+            rate=3e-4 if pretrained else 1e-3,
             optimizer="adamw",
             weight_decay=0.05,
-            new_factor=1.0,
+            new_factor=HEAD_FACTOR if pretrained else 1.0,
             bias_factor=1.0,
             backbone="resnet18",
             start_from="classifier",
