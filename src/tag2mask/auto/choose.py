@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ALPHAS = (4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-"""Candidates for alpha: an object begins at a score of 0.28, 0.19, 0.12, 0.07, 0.05, 0.03."""
+ALPHAS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+"""Candidates for alpha: an object begins at a score of 0.38, 0.28, 0.19, 0.12, 0.07, 0.05, 0.03."""
 
 BETAS = (8.0, 16.0, 32.0)
 """Candidates for beta."""

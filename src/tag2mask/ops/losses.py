@@ -20,16 +20,40 @@ if TYPE_CHECKING:
 _LOG_FLOOR = 1e-5
 
 
-def tag_loss(logits: Tensor, tags: Tensor) -> Tensor:
+def tag_loss(logits: Tensor, tags: Tensor, weights: Tensor | None = None) -> Tensor:
     """Multi-label soft-margin loss: the mean over classes and images of each tag's binary cross-entropy.
 
     Args:
         logits: (B, C).
         tags: (B, C) bool.
+        weights: (C,) what a class that is there counts, of `tag_weights`; None: 1, as published.
     """
     known = check_shape("logits", logits, "B C")
     check_shape("tags", tags, "B C", **known)
-    return F.multilabel_soft_margin_loss(logits.float(), tags.float())
+    if weights is None:
+        return F.multilabel_soft_margin_loss(logits.float(), tags.float())
+    return F.binary_cross_entropy_with_logits(logits.float(), tags.float(), pos_weight=weights)
+
+
+def tag_weights(tags: Tensor, balance: float) -> Tensor:
+    """What a class that is there counts against one that is not: (absent images / present images)^balance, at least 1.
+
+    A classifier that saw a class in two images of a hundred would call it absent everywhere, and its map would be empty.
+
+    Args:
+        tags: (N, C) bool, of all images.
+        balance: 0 counts all alike, 1 gives presence and absence of each class the same weight in all.
+
+    Returns:
+        (C,) float32.
+
+    Example:
+        >>> tag_weights(torch.tensor([[True], [False], [False], [False], [False]]), 0.5).tolist()
+        [2.0]
+    """
+    check_shape("tags", tags, "N C")
+    present = tags.sum(dim=0).float()
+    return (((len(tags) - present) / present.clamp(min=1)) ** balance).clamp(min=1)
 
 
 def pair_loss(affinity: Tensor, targets: PairTargets) -> dict[str, Tensor]:

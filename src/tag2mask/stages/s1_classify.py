@@ -18,7 +18,7 @@ from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.classifier import CamClassifier
 from tag2mask.nets.looking import whole_view
 from tag2mask.nets.paper_backbones import PaperBackbone, freeze_first_stages
-from tag2mask.ops.losses import tag_loss
+from tag2mask.ops.losses import tag_loss, tag_weights
 from tag2mask.ops.ranking import mean_average_precision
 from tag2mask.ops.sizes import limit_long_side
 from tag2mask.records import PHOTO_SIDE, TaggedBatch
@@ -69,6 +69,7 @@ class ClassifySettings(NetSettings):
         dropout: in front of the linear layer (authors' code: 0.5).
         long_side: smallest and largest long side of a training view in pixels (authors: 256 to 512).
         crop: side of a training view in pixels, zero-padded (authors: 448).
+        balance: how much more a rare class that is there counts, see `tag2mask.ops.losses.tag_weights` (published: 0).
     """
 
     starts = ("imagenet", "scratch")
@@ -79,10 +80,12 @@ class ClassifySettings(NetSettings):
     bias_factor: float = 2.0
     dropout: float = 0.5
     long_side: tuple[int, int] = (256, 512)
+    balance: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("ClassifySettings.dropout", self.dropout, 0, 1)
+        check_number("ClassifySettings.balance", self.balance, 0)
         check_long_side("ClassifySettings", self.long_side)
 
     def sides(self) -> tuple[float, ...]:
@@ -226,11 +229,15 @@ def train_classifier(
         freeze_first_stages(net.backbone.net)
     views = TaggedViews(data, settings, net.backbone, runtime)
     batches, steps = epoch_batches(views, collate_tagged, settings, runtime, STAGE)
+    weights = None
+    if settings.balance:
+        weights = tag_weights(torch.stack([data.tags(name) for name in data.names]), settings.balance)
+        weights = weights.to(runtime.device)
 
     def loss(model: nn.Module, batch: TaggedBatch) -> dict[str, Tensor]:
         device = runtime.device
         pixels = batch.pixels.to(device, memory_format=torch.channels_last)
-        return {"tags": tag_loss(model(pixels), batch.tags.to(device))}
+        return {"tags": tag_loss(model(pixels), batch.tags.to(device), weights)}
 
     fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=stage)
     stage.save_weights(net.state_dict())
