@@ -59,6 +59,7 @@ LAZY_ARGUMENTS = 0
 OF_SEVERAL_FILES = {
     "ops/test_chain.py",
     "ops/test_border_pairs.py",
+    "nets/test_families.py",
     "learning/test_any_segmenter.py",
     "runs/test_every_kind.py",
 }

@@ -1,7 +1,7 @@
 """The training loop: resumed to the bit, the same for the same seed, loud about a loss that is no number."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -170,9 +170,77 @@ def test_a_loss_that_is_no_number_is_an_error_and_is_not_kept(bad, open_store):
     def loss(model, batch):
         return {"labels": model(batch[0]).mean() * bad}
 
-    with pytest.raises(ValueError, match=r"test: the loss of epoch 1 is .*lower the learning rate"):
+    with pytest.raises(ValueError, match=r"test, epoch 1: expected a finite loss, got labels .*lower the learning"):
         train(small_net(), SCHEDULES["sgd"], loss=loss, store=open_store())
     assert open_store().load_checkpoint() is None
+
+
+@dataclass(frozen=True)
+class Named:
+    """A batch that knows its images."""
+
+    tensors: tuple[torch.Tensor, torch.Tensor]
+    names: tuple[str, ...]
+
+
+def named_batches(epoch):
+    for step, tensors in enumerate(batches(epoch)):
+        yield Named(tensors, tuple(f"photo-{epoch}-{step}-{index}" for index in range(10)))
+
+
+def bad_in(epoch, step, bad=math.nan):
+    """The loss of one batch is no number."""
+
+    def loss(model, batch):
+        factor = bad if batch.names[0] == f"photo-{epoch}-{step}-0" else 1.0
+        return {"labels": loss_of(model, batch.tensors)["labels"] * factor}
+
+    return loss
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_the_images_of_a_loss_that_is_no_number_are_named_and_the_last_checkpoint_is_kept(bad, open_store):
+    net, good = small_net(), small_net()
+    with pytest.raises(ValueError, match="expected a finite loss") as told:
+        train(net, SCHEDULES["sgd"], named_batches, loss=bad_in(2, 1, bad), store=open_store())
+    message = str(told.value)
+    assert message.startswith(f"test, epoch 3: expected a finite loss, got labels {bad:g} on the images photo-2-1-0, ")
+    assert "photo-2-1-7 and 2 more." in message
+    assert "photo-2-1-8" not in message
+    assert "--precision 32" not in message, "it is float32 already"
+    tensors, state = open_store().load_checkpoint()
+    assert state.epoch == 2
+    with pytest.raises(KilledError):
+        train(good, SCHEDULES["sgd"], killed_in(2, 0))
+    assert all(value.equal(tensors[f"model.{name}"]) for name, value in good.state_dict().items())
+    # Nothing was learned from the batch itself.
+    assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
+def test_in_bfloat16_the_advice_is_float32_first():
+    with pytest.raises(ValueError, match=r"compute in float32 \(--precision 32\), or lower the learning .*, or look"):
+        fit(
+            small_net(),
+            bad_in(0, 0),
+            named_batches,
+            SCHEDULES["sgd"],
+            Runtime("cpu", "bf16"),
+            steps_per_epoch=STEPS,
+            title="test",
+        )
+
+
+def test_a_checkpoint_never_holds_weights_that_are_no_numbers(open_store):
+    def loss(model, batch):
+        # The root of 0 is finite, its slope is not.
+        steep = (0 * model(batch.tensors[0])).square().sum().sqrt() if batch.names[0] == "photo-1-2-0" else 0
+        return {"labels": loss_of(model, batch.tensors)["labels"] + steep}
+
+    with pytest.raises(ValueError, match=r"01_classify, epoch 2: expected finite weights, got NaN .* lower learning"):
+        train(small_net(), replace(SCHEDULES["sgd"], clip=0.0), named_batches, loss=loss, store=open_store())
+    tensors, state = open_store().load_checkpoint()
+    assert state.epoch == 1
+    assert all(value.isfinite().all() for value in tensors.values())
 
 
 def test_no_batch_is_an_error():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tag2mask.nets.affinity_net import SIDE_CHANNELS, AffinityNet
+from tag2mask.nets.affinity_net import SIDE_CHANNELS, SMALLEST_VARIANCE, AffinityNet
 from tag2mask.nets.backbones import Backbone, without_last
 
 
@@ -68,6 +68,28 @@ def test_every_layer_learns():
 
 def test_no_layer_of_its_own_has_a_bias(net):
     assert all(conv.bias is None for conv in (*net.sides, net.merge))
+
+
+@pytest.mark.parametrize("scale", [0.01, 100])
+@torch.no_grad()
+def test_how_large_the_maps_are_does_not_matter(net, scale):
+    expected = net(pixels(64, 64))
+    hook = net.backbone.register_forward_hook(lambda _, __, levels: [level * scale for level in levels])
+    try:
+        assert_close(net(pixels(64, 64)), expected, rtol=1e-2, atol=1e-3)
+    finally:
+        hook.remove()
+
+
+def test_all_but_the_authors_resnet38_have_norms_on_their_sides():
+    with torch.device("meta"):
+        nets = {name: AffinityNet(Backbone(name, 8)) for name in ("resnet38", "vgg16_dilated", "resnet10t")}
+    assert all(isinstance(norm, torch.nn.Identity) for norm in nets["resnet38"].side_norms)
+    for name, eps in (("vgg16_dilated", 1e-5), ("resnet10t", SMALLEST_VARIANCE)):
+        norms = nets[name].side_norms
+        assert [(norm.num_groups, norm.num_channels, norm.eps) for norm in norms] == [
+            (groups, side, eps) for groups, side in zip((8, 16, 32), SIDE_CHANNELS, strict=True)
+        ]
 
 
 def test_three_levels_are_needed():

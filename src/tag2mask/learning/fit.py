@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -16,7 +17,7 @@ from tag2mask.progress import progress_bar
 from tag2mask.runs.stage_summary import Curves, TrainingState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from tag2mask.learning.schedule import Schedule
@@ -86,31 +87,27 @@ def fit(
 
     Raises:
         ValueError: if there is no batch, or if the loss is not a finite number: it names the images of the batch; the
-            last checkpoint stays.
+            last checkpoint stays. So it does if an epoch ends with weights that are not finite.
     """
     if steps_per_epoch < 1:
         raise ValueError(f"{title}: no batch to train on. Check that the set holds images.")
     runtime.fabric.to_device(model)
     optimizer = _optimizer(model, schedule)
     learner, writer = Learner(model, optimizer, runtime, schedule.clip), _writer(store)
-    done = Fitted()
+    done, total = Fitted(), schedule.epochs * steps_per_epoch
     start = _restore(model, optimizer, done, store)
-    total = schedule.epochs * steps_per_epoch
     saved_at = time.monotonic()
     with progress_bar(title, total, start * steps_per_epoch) as advance:
 
         def learn(step: int, batch: Any) -> dict[str, float]:
             _set_rate(optimizer, schedule, step, total)
-            try:
-                terms = learner.step(loss_fn, batch)
-            except NotFiniteError as error:
-                raise ValueError(f"{title}, epoch {step // steps_per_epoch + 1}: {error} {_advice(runtime)}") from error
+            terms = learner.step(loss_fn, batch)
             advance(1, f"loss {sum(terms.values()):.3f}")
             return terms
 
         for epoch in range(start, schedule.epochs):
             model.train()
-            with runtime.seeded(title, "epoch", epoch):
+            with runtime.seeded(title, "epoch", epoch), _located(f"{title}, epoch {epoch + 1}", runtime):
                 steps = enumerate(batches(epoch), epoch * steps_per_epoch)
                 learned = [learn(step, batch) for step, batch in steps]
             done.steps += len(learned)
@@ -177,6 +174,15 @@ def _mean_terms(learned: list[dict[str, float]], steps: int) -> dict[str, float]
     return {name: value / steps for name, value in sums.items()}
 
 
+@contextmanager
+def _located(where: str, runtime: Runtime) -> Iterator[None]:
+    """A loss that is not finite is told with its place, and with what to do."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise ValueError(f"{where}: {error} {_advice(runtime)}") from error
+
+
 def _advice(runtime: Runtime) -> str:
     """What to do about a loss that is not finite."""
     ways = ["lower the learning rate (--set STAGE.rate=...)", "look at these images"]
@@ -219,6 +225,14 @@ def _set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, s
 
 
 def _save(model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted, epoch: int, store: CheckpointStore) -> None:
+    # A finite loss can have a gradient that is not.
+    bad = [name for name, value in model.named_parameters() if not bool(value.detach().isfinite().all())]
+    if bad:
+        raise ValueError(
+            f"{store.path.name}, epoch {epoch}: expected finite weights, got NaN or infinity in {len(bad)} tensors, "
+            f"the first of them {bad[0]}. Start again with a lower learning rate (--set STAGE.rate=...), or in float32 "
+            "(--precision 32). What was learned before is kept."
+        )
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():

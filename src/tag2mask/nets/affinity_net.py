@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 SIDE_CHANNELS = (64, 128, 256)
 """Channels of the side convolutions on the last three levels (authors' code for ResNet-38)."""
 
+SMALLEST_VARIANCE = 1e-10
+"""Added to the variance by the group norms of networks that are not the authors'. With the usual 1e-5, maps that are a
+hundredth as large as they mostly are (a LCNet's, say) would stay small, and all pairs be alike."""
+
 
 class AffinityNet(nn.Module):
     """1x1 side convolutions on the last three feature levels, concatenated, then 1x1 again; ELU after each.
@@ -52,7 +56,10 @@ class AffinityNet(nn.Module):
         if isinstance(backbone.net, ResNet38):
             self.side_norms = nn.ModuleList(nn.Identity() for _ in SIDE_CHANNELS)
         else:
-            self.side_norms = nn.ModuleList(map(nn.GroupNorm, SIDE_GROUPS, SIDE_CHANNELS))
+            # The authors' VGG-16 keeps the 1e-5 of torch.
+            eps = 1e-5 if isinstance(backbone.net, Vgg16Dilated) else SMALLEST_VARIANCE
+            sizes = zip(SIDE_GROUPS, SIDE_CHANNELS, strict=True)
+            self.side_norms = nn.ModuleList(nn.GroupNorm(groups, side, eps=eps) for groups, side in sizes)
         if isinstance(backbone.net, Vgg16Dilated):
             backbone.net.widen_context()
         self.merge = nn.Conv2d(self.channels, self.channels, 1, bias=False)

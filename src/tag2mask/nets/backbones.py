@@ -120,9 +120,15 @@ class Backbone(nn.Module):
                 return multiple, tuple(int(level.shape[1]) for level in levels)
         raise ValueError(
             f"backbone {self.name!r}: expected feature maps of images of any size, whose cells lie side by side; it "
-            f"gives none ({why or 'its maps are smaller than image size / stride'}). Take another backbone: a ResNet, "
-            "a ConvNeXt, a ViT."
+            f"gives none ({_told(why)}). Take another backbone: a ResNet, a ConvNeXt, a ViT."
         )
+
+
+def _told(why: Exception | None) -> str:
+    """What a network said against an image, if it said anything."""
+    if why is None:
+        return "its maps are smaller than image size / stride"
+    return " ".join(str(why).split()) or type(why).__name__
 
 
 def without_last(count: int) -> Keep:

@@ -145,8 +145,7 @@ class PairwiseNetwork(nn.Module):
             nn.init.normal_(self.weigh.weight, std=0.01)
             nn.init.normal_(self.embed.weight, std=0.02)
         self.gate = nn.Conv2d(width, 4, 1) if merge == "gated" else None
-        channels = 0 if num_classes is None else 1 + num_classes
-        self.lift, self.lower = _hidden_layers(channels, hidden, published=published)
+        self.lift, self.lower = _hidden_layers(num_classes, hidden, published=published)
 
     @property
     def is_linear(self) -> bool:
@@ -244,10 +243,13 @@ def _check_layout(merge: Merge, hidden: int, *, signed: bool, edges: bool, publi
         raise ValueError("edges: expected convex weights, got signed ones. Set either signed or edges to false.")
 
 
-def _hidden_layers(channels: int, hidden: int, *, published: bool) -> tuple[nn.Module | None, nn.Module | None]:
+def _hidden_layers(
+    num_classes: int | None, hidden: int, *, published: bool
+) -> tuple[nn.Module | None, nn.Module | None]:
     """What makes the hidden channels of the probabilities, and probabilities of them again."""
-    if not hidden:
+    if num_classes is None or not hidden:
         return None, None
+    channels = 1 + num_classes
     if not published:
         return nn.Conv2d(channels, hidden, 1), nn.Conv2d(hidden, channels, 1)
     behind = (nn.Conv2d(hidden, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, channels, 3, padding=1))

@@ -50,7 +50,9 @@ class StrideError(ValueError):
 class PatchFeatures(nn.Module):
     """Feature maps of a network whose blocks all have one stride: a vision transformer.
 
-    The maps are taken after each quarter of the blocks and go through the network's last norm, as in DINOv2's code.
+    The maps are taken after each quarter of the blocks and go through the network's last norm, as in DINOv2's code. A
+    network that pools its patches may have that norm behind the pooling (timm's ``fc_norm``): then it is done for each
+    patch instead.
 
     Args:
         model: a timm network without its classifier.
@@ -66,10 +68,13 @@ class PatchFeatures(nn.Module):
         blocks: Any = model.feature_info
         ends = [(level + 1) * len(blocks) // PATCH_LEVELS - 1 for level in range(PATCH_LEVELS)]
         chosen = ends[: keep([blocks[end]["reduction"] for end in ends]) if keep else None]
+        late_norm = getattr(model, "fc_norm", None)
         prune: Any = getattr(model, "prune_intermediate_layers", None)
         if prune is not None:
             prune(chosen, prune_norm=False, prune_head=True)
         self.model = model
+        # Pruned with the head, where it belongs to it.
+        self.fc_norm = late_norm if isinstance(late_norm, nn.Module) else nn.Identity()
         self.indices = chosen
         self.feature_info = FeatureInfo([blocks[end] for end in chosen], tuple(range(len(chosen))))
         self.pretrained_cfg: Any = model.pretrained_cfg
@@ -78,7 +83,15 @@ class PatchFeatures(nn.Module):
         """(B, 3, H, W) normalised, H and W multiples of the patch -> (B, D, H / patch, W / patch) for each level."""
         wanted = {"indices": self.indices, "norm": True, "output_fmt": "NCHW", "intermediates_only": True}
         levels: list[Tensor] = self.model.forward_intermediates(pixels, **wanted)  # type: ignore[operator]
-        return levels
+        if isinstance(self.fc_norm, nn.Identity):
+            return levels
+        return [norm_of_cells(self.fc_norm, level) for level in levels]
+
+
+def norm_of_cells(norm: nn.Module, maps: Tensor) -> Tensor:
+    """The norm of vectors (..., D), for each cell of maps (B, D, h, w)."""
+    normed: Tensor = norm(maps.permute(0, 2, 3, 1))
+    return normed.permute(0, 3, 1, 2)
 
 
 def create_features(name: str, output_stride: int, *, pretrained: bool, keep: Keep | None) -> nn.Module:

@@ -278,11 +278,10 @@ def mask_pool(features: Tensor, ids: Tensor, count: int) -> Tensor:
     cells = torch.arange(total, device=ids.device).view(known["B"], known["h"], known["w"])
     cells = resize_regions(cells, (ids.shape[-2], ids.shape[-1]))  # (B, H, W): the cell of each pixel
     pairs, pixels = torch.unique((ids * total + cells)[ids >= 0], return_counts=True)
-    region, cell = pairs // total, pairs % total
     flat = _wide(features).permute(0, 2, 3, 1).reshape(total, known["D"])
-    shares = pixels.to(flat.dtype) / sizes[region]
+    shares = pixels.to(flat.dtype) / sizes[pairs // total]
     matrix = torch.sparse_coo_tensor(
-        torch.stack([region, cell]), shares, (count, total), is_coalesced=True, check_invariants=False
+        torch.stack([pairs // total, pairs % total]), shares, (count, total), is_coalesced=True, check_invariants=False
     )
     # Mixed precision would take the sparse product to half precision, which it does not know.
     with torch.autocast(features.device.type, enabled=False):

@@ -29,7 +29,7 @@ _WHOLE = "model."
 
 # How often a batch norm has learned: old files do not have it. And timm's feature maps of a transformer are without its
 # last norm, which does no harm where it has not learned either.
-_DISPENSABLE = re.compile(r"num_batches_tracked$|^model\.norm\.(weight|bias)$")
+_DISPENSABLE = re.compile(r"num_batches_tracked$|^model\.norm\.(weight|bias)$|^(model\.)?fc_norm\.(weight|bias)$")
 
 
 def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str, *, tell: bool = True) -> None:
