@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tag2mask.auto.judge import MaskJudge
 from tag2mask.datasets.dataset import without
-from tag2mask.datasets.segments import open_segments
+from tag2mask.datasets.outside_segments import open_segments
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, make_start, settings_of
 from tag2mask.pipelines.ial_settings import STARTS, IALSettings
 from tag2mask.pipelines.one_backbone import check_backbones
@@ -82,7 +82,7 @@ def run_ial(
         strict: an image that cannot be read is an error; otherwise it is reported and left out.
         origin: how the run was asked for, for ``run.json``.
         maps: of another method, for the first stages, as of `run_affinitynet`.
-        segments: a file of another method's segments in place of superpixels, see `tag2mask.datasets.segments`.
+        segments: a file of another method's segments in place of superpixels, see `tag2mask.datasets.outside_segments`.
 
     Returns:
         The run folder; `tag2mask.runs.round.Round` finds what the rounds made.

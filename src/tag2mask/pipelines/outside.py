@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.datasets.outside_maps import OutsideMaps
-    from tag2mask.datasets.segments import OutsideSegments
+    from tag2mask.datasets.outside_segments import OutsideSegments
     from tag2mask.learning.schedule import NetSettings
     from tag2mask.pipelines.affinitynet import AffinityNetSettings
     from tag2mask.pipelines.ial_settings import IALSettings

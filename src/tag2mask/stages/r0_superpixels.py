@@ -13,7 +13,7 @@ from tag2mask.runs.places import SUPERPIXELS
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.datasets.segments import OutsideSegments
+    from tag2mask.datasets.outside_segments import OutsideSegments
     from tag2mask.runs.run_folder import RunFolder
 
 

@@ -7,6 +7,7 @@ object of image names with a list of run lengths each.
 from __future__ import annotations
 
 import logging
+import operator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,15 @@ if TYPE_CHECKING:
 
     from tag2mask.datasets.dataset import TagDataset
 
+    Runs = np.ndarray[Any, np.dtype[np.int64]]
+
 logger = logging.getLogger(__name__)
 
 REMEDY = 'Give run lengths as COCO has them: {"size": [height, width], "counts": ...}.'
+
+
+LONGEST_NUMBER = 12
+"""Letters of a number; more would not fit into 64 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +99,10 @@ def open_segments(file: str | Path, data: TagDataset, *, strict: bool = False) -
             "Call images as they are called below images/."
         )
     for name, several in codes.items():
-        sizes = {tuple(_checked(code, f"{file}: segments of {name}")["size"]) for code in several}
+        where = f"{file}: segments of {name}"
+        sizes = {tuple(_checked(code, where)["size"]) for code in several}
         if len(sizes) > 1:
-            raise ValueError(f"{file}: segments of {name}: expected one size, found {some(sizes)}. {REMEDY}")
+            raise ValueError(f"{where}: expected one size, found {some(sizes)}. {REMEDY}")
     missing = [name for name in data.names if name not in codes]
     if missing and strict:
         raise ValueError(
@@ -109,6 +117,8 @@ def open_segments(file: str | Path, data: TagDataset, *, strict: bool = False) -
 
 def _by_image(content: Any) -> dict[str, list[Any]]:
     """File or name of an image -> its segments; raises as Python does where the content is damaged."""
+    if not isinstance(content, dict):
+        raise TypeError(f"a {type(content).__name__} instead of an object")
     if "annotations" not in content:
         return {name: list(several) for name, several in content.items()}
     files = {record["id"]: str(record["file_name"]) for record in content["images"]}
@@ -132,20 +142,19 @@ def _named(by_file: Mapping[str, list[Any]], names: Collection[str]) -> tuple[di
 
 
 def _checked(code: Any, where: str) -> dict[str, Any]:
-    """Run lengths that say their size."""
+    """Run lengths of a size."""
     if isinstance(code, list):
         raise ValueError(f"{where}: expected run lengths, found polygons. {REMEDY}")
     size = code.get("size") if isinstance(code, dict) else None
     whole = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
     if not whole or not isinstance(code.get("counts"), list | str):
         raise ValueError(f"{where}: expected run lengths, found {str(code)[:60]}. {REMEDY}")
+    _runs(code, where)
     return dict(code)
 
 
 def decoded(code: Mapping[str, Any], where: str) -> Tensor:
     """The pixels of a segment: (H, W) bool.
-
-    pycocotools leaves a segment whose runs end early full of whatever was in memory, so that runs are counted here.
 
     Args:
         code: run lengths down the columns, of what is outside and inside in turns, as a list or in COCO's letters.
@@ -158,29 +167,42 @@ def decoded(code: Mapping[str, Any], where: str) -> Tensor:
         >>> decoded({"size": [2, 2], "counts": [1, 2, 1]}, "").tolist()
         [[False, True], [True, False]]
     """
+    runs = _runs(code, where)
     height, width = code["size"]
-    counts = code["counts"]
-    runs = _runs(counts) if isinstance(counts, str) else counts
-    if not all(isinstance(run, int) and run >= 0 for run in runs) or sum(runs) != height * width:
-        raise ValueError(
-            f"{where}: expected runs of {height} x {width} pixels in all, found damaged or other ones. {REMEDY}"
-        )
     inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
     return torch.from_numpy(np.ascontiguousarray(inside.T))
 
 
-def _runs(letters: str) -> list[int]:
-    """COCO's letters as run lengths: 5 bits a letter, the lowest first, the sixth says that more follow; from the third
-    run on, what it has more than the run two before."""
-    runs: list[int] = []
-    value = shift = 0
-    for letter in letters:
-        bits = ord(letter) - 48
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            if bits & 16:
-                value -= 1 << shift  # The highest bit of the last letter is the sign.
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value = shift = 0
+def _runs(code: Mapping[str, Any], where: str) -> Runs:
+    """Run lengths as numbers.
+
+    pycocotools leaves a segment whose runs end early full of whatever was in memory, so that they are counted here.
+    """
+    counts, (height, width) = code["counts"], code["size"]
+    try:
+        runs = _of_letters(counts) if isinstance(counts, str) else np.array([operator.index(run) for run in counts])
+    except (ValueError, TypeError, OverflowError):
+        runs = np.zeros(0, np.int64)
+    if not len(runs) or runs.min() < 0 or runs.sum() != height * width:
+        raise ValueError(f"{where}: expected runs of {height} x {width} pixels in all, found others. {REMEDY}")
+    return runs
+
+
+def _of_letters(letters: str) -> Runs:
+    """COCO's letters as run lengths.
+
+    Each letter holds 5 bits of a number, the lowest first; the sixth says that more follow, and the highest of the last
+    one is the sign. From the fourth number on it is what a run has more than the run two before.
+    """
+    bits = np.frombuffer(letters.encode("ascii"), np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero((bits & 32) == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    lengths = last - first + 1
+    if not len(last) or last[-1] != len(bits) - 1 or lengths.max() > LONGEST_NUMBER:
+        raise ValueError("no run lengths")
+    places = np.arange(len(bits)) - np.repeat(first, lengths)
+    runs = np.add.reduceat((bits & 31) << (5 * places), first)
+    runs -= np.where(bits[last] & 16, 1 << (5 * lengths), 0)
+    runs[1::2] = runs[1::2].cumsum()
+    runs[2::2] = runs[2::2].cumsum()
     return runs
