@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,3 +250,34 @@ def test_the_digest_is_that_of_what_is_used(tmp_path):
     assert open_maps(tmp_path / "2", DATA).digest != first
     save(tmp_path / "3" / "c.npz", cow=HALF)
     assert open_maps(tmp_path / "3", DATA).digest != first
+
+
+CONVERTERS = re.findall(
+    r"```python\n(import sys.*?)```", (Path(__file__).parents[2] / "docs" / "maps.md").read_text(), re.DOTALL
+)
+MAPS = np.stack([HALF, HALF[:, ::-1]])
+FAMILIES = {
+    "PSA": ({0: MAPS[0], 2: MAPS[1]}, {}),
+    "IRN": (
+        {"keys": torch.tensor([0, 2]), "cam": torch.zeros(2, 1, 2), "high_res": MAPS},
+        {"keys": torch.zeros(0), "high_res": MAPS[:0]},
+    ),
+    "CLIP-ES": (
+        {"keys": np.array([0, 2]), "attn_highres": MAPS.astype(np.float16)},
+        {"keys": np.array([-1]), "attn_highres": MAPS[:1]},
+    ),
+}
+"""What the files of each family hold: of an image of a cat and a cow, and of one without objects."""
+
+
+@pytest.mark.parametrize(("family", "code"), zip(FAMILIES, CONVERTERS, strict=True))
+def test_the_documented_converters_make_what_is_read(tmp_path, monkeypatch, family, code):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "classes.txt").write_text("cat\ndog\ncow\n")
+    (tmp_path / "old" / "x").mkdir(parents=True)
+    for name, content in zip(("c", "x/b"), FAMILIES[family], strict=True):
+        np.save(tmp_path / "old" / f"{name}.npy", content)
+    monkeypatch.setattr(sys, "argv", ["convert.py", "old", "new"])
+    exec(code, {})
+    assert cams_of(tmp_path / "new", "c").scores.equal(torch.from_numpy(MAPS))
+    assert cams_of(tmp_path / "new", "x/b").scores.max() == 0
