@@ -137,6 +137,15 @@ def test_classes_without_a_tag_are_left_out_and_told(tmp_path, caplog):
     assert "maps of 2 images show 3 classes that the image has no tag of, which are left out: a, c" in caplog.text
 
 
+def test_maps_that_are_faint_all_over_are_told(tmp_path, caplog):
+    save(tmp_path / "a.npz", cow=HALF / 3, cat=HALF)
+    save(tmp_path / "c.npz", cow=HALF / 3, cat=HALF)
+    save(tmp_path / "x" / "b.npz", cow=HALF / 3, __background__=HALF)
+    open_maps(tmp_path, DATA)
+    assert "maps of 1 images nowhere reach 0.275" in caplog.text
+    assert caplog.text.strip().endswith("by its maximum: a")
+
+
 def test_files_that_fit_no_image_are_counted_and_the_first_told(tmp_path, caplog):
     save(tmp_path / "a.npz", cow=HALF)
     save(tmp_path / "v.npz", cow=HALF)

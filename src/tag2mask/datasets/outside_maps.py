@@ -49,6 +49,10 @@ SURE = 0.8
 """Seeds of less confidence are unsure: the share at which IAL calls a region one thing (Wang et al., IJCV 2020)."""
 
 
+FAINT = 0.275
+"""Below it the background wins at an alpha of 4, so that a map without a higher score has no sure object."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """What a look at one image's files found.
@@ -58,12 +62,14 @@ class Finding:
         error: what is wrong with them; empty: nothing.
         gated: classes that they show and the image has no tag of.
         absent: tags that they have no map of.
+        faint: whether every map of a tag is below `FAINT`, and none is of the background.
     """
 
     digest: str
     error: str = ""
     gated: int = 0
     absent: int = 0
+    faint: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +161,9 @@ class OutsideMaps:
         except ValueError as error:
             return Finding(digest, str(error))
         names, tags = maps.keys() - {BACKGROUND_MAP}, {self.class_names[class_id] for class_id in tagged}
-        return Finding(digest, gated=len(names - tags), absent=len(tags - names))
+        highest = max((float(maps[name].max()) for name in names & tags), default=1.0)
+        faint = highest < FAINT and BACKGROUND_MAP not in maps
+        return Finding(digest, gated=len(names - tags), absent=len(tags - names), faint=faint)
 
     def _maps(self, files: MapFiles) -> dict[str, Tensor]:
         """Class, or `BACKGROUND_MAP` -> (h, w) float32 in [0, 1]."""
@@ -262,6 +270,9 @@ def _tell(
         if those:
             what = words % sum(numbers.values())
             logger.warning("%s: maps of %d images %s: %s", folder, len(those), what, some(those))
+    if faint := [name for name, finding in found.items() if finding.faint]:
+        words = "so that no object in them is sure; if they hold one, divide each map by its maximum"
+        logger.warning("%s: maps of %d images nowhere reach %g, %s: %s", folder, len(faint), FAINT, words, some(faint))
     if missing and strict:
         raise ValueError(
             f"{folder}: expected maps of every image with a tag, {len(missing)} have none: {some(missing)}. Add them, "
