@@ -118,7 +118,7 @@ def test_maps_of_every_image_stand_for_stages_1_and_2(scenes, settings, tmp_path
     assert list(table)[:3] == ["outside", "cam_crf", "seeds"]
     assert table["outside"].title == "outside maps"
     assert table["outside"].confusion.mean_iou() > 0.6, "they are the true masks, more or less"
-    assert table["cam_crf"].confusion.mean_iou() > 0.6, "and so is what is made of them"
+    assert table["cam_crf"].confusion.mean_iou() > 0.4, "and so is what is made of them, less what the CRF takes away"
     assert table["seeds"].mean_precision > 0.8
     for name in scenes.names:
         allowed = labels_from_class_ids(scenes.tags(name).nonzero().flatten()).tolist()
@@ -218,21 +218,26 @@ def test_with_installed_weights_networks_start_from_them(scenes, weights, tmp_pa
     assert run.manifest().settings["affinity"]["new_factor"] == 10
 
 
-def test_without_a_classifier_values_of_auto_are_the_published_ones():
-    quick = AffinityNetSettings.quick(320)
-    fixed = without_classifier(replace(quick, walk=replace(quick.walk, beta=20.0)))
-    assert (fixed.seed.alpha_object, fixed.seed.alpha_background) == (4, 24)
-    assert (fixed.walk.alpha, fixed.walk.beta, fixed.walk.steps) == (16, 20, 256)
-    assert fixed.walk.max_side == quick.walk.max_side
-    assert {net.start_from for name, net in fixed.nets().items() if name != "classify"} == {"imagenet"}
+def test_without_a_classifier_values_of_auto_are_judged_by_colours_and_size(scenes, settings, tmp_path):
+    automatic = replace(
+        settings,
+        seed=replace(settings.seed, alpha_object="auto", alpha_background="auto"),
+        walk=replace(settings.walk, alpha="auto", beta="auto", steps="auto"),
+    )
+    run = tiny_run(scenes, tmp_path / "run", automatic, maps=write_arrays(scenes, tmp_path / "maps"))
+    assert CLASSIFY not in run.stage_summaries()
+    for stage in ("03_seed", "05_walk"):
+        evidence = run.stage_summaries()[stage].evidence
+        assert {row[evidence.columns.index("kept - left")] for row in evidence.rows} == {"1.000"}
+    assert {net.start_from for net in without_classifier(settings).nets().values()} == {"imagenet"}
 
 
-def test_rounds_without_a_classifier_judge_nothing_or_say_what_they_need():
+def test_rounds_without_a_classifier_start_from_other_weights_or_say_what_they_need():
     rounds, first = IALSettings.quick(320), AffinityNetSettings.quick(320).classify
     with pytest.raises(ValueError, match=r"unary, mine, pairwise would start from.*--set unary\.start_from=imagenet"):
         rounds_without_classifier(rounds, first)
     begun = rounds_without_classifier(rounds, replace(first, start_from="imagenet"))
-    assert not begun.rounds.judged
+    assert begun.rounds == rounds.rounds
     assert {net.start_from for net in begun.nets().values()} == {"imagenet"}
 
 

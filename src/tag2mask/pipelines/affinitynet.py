@@ -169,13 +169,13 @@ def make_start(
         runtime: device, precision and seed.
         masks: go on to the pseudo masks; otherwise the seeds are the end.
     """
-    settings, outside, classifier, judge = start.settings, start.outside, None, None
+    settings, outside, classifier = start.settings, start.outside, None
     note_maps(run, outside)
     if start.classifier:
         classifier = train_classifier(data, run, settings.classify, runtime=runtime)
-        judge = MaskJudge(classifier, settings.crf, runtime, settings.localize.max_side)
     else:
         run.drop_stage(CLASSIFY)
+    judge = MaskJudge(classifier, settings.crf, runtime, settings.localize.max_side)
     cams = make_cams(data, classifier, run, settings.localize, runtime=runtime, outside=outside)
     scores = make_seeds(data, cams, run, settings.seed, crf=settings.crf, judge=judge, outside=outside)
     if not masks:

@@ -227,10 +227,12 @@ def _teacher(em_round: Round, rounds: RoundSettings) -> tuple[LabelSource | Mapp
 
 
 def _judge(data: TagDataset, start: RunFolder, settings: IALSettings, runtime: Runtime) -> MaskJudge | None:
-    """The start's classifier as the judge of masks, if the settings want one."""
+    """The judge of masks, with the start's classifier if it has one, if the settings want one."""
     if not (settings.rounds.sharpen and settings.rounds.judged):
         return None
-    classifier = load_classifier(start, len(data.class_names), settings_of(start).classify, runtime)
+    classifier = None
+    if CLASSIFY in start.stage_summaries():
+        classifier = load_classifier(start, len(data.class_names), settings_of(start).classify, runtime)
     return MaskJudge(classifier, settings.crf, runtime, settings.pairwise.max_side)
 
 

@@ -19,8 +19,6 @@ from tag2mask.weights.installed import installed_file, installed_networks
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from _typeshed import DataclassInstance
-
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.datasets.outside_maps import OutsideMaps
     from tag2mask.datasets.outside_segments import OutsideSegments
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Rounds = TypeVar("Rounds", "IALSettings", None)
-Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +68,7 @@ def begin(
     """Look at maps of another method, and decide whether the run needs a classifier.
 
     It is trained if images with tags have no map, or networks shall start from its weights and there are no others; one
-    that the run's folder has is used. The values that are chosen by it alone are no reason to train one.
+    that the run's folder has is used. Values of "auto" alone are no reason to train one.
 
     Args:
         data: images and tags.
@@ -100,8 +97,8 @@ def begin(
         logger.info("%s: a classifier is trained, although there are maps: %s", CLASSIFY, why)
         return Beginning(settings, rounds, outside)
     logger.info(
-        "%s: left out, every image with a tag has a map. Networks start from ImageNet weights; without a classifier to "
-        "judge masks, an alpha, beta or t of 'auto' is the published one.",
+        "%s: left out, every image with a tag has a map. Networks start from ImageNet weights; without a classifier, "
+        "an alpha, beta or t of 'auto' is judged by colours and size alone.",
         CLASSIFY,
     )
     later = rounds if rounds is None else rounds_without_classifier(rounds, settings.classify)
@@ -109,24 +106,18 @@ def begin(
 
 
 def without_classifier(settings: AffinityNetSettings) -> AffinityNetSettings:
-    """The same settings for a run that has no classifier.
+    """The same settings for a run that has no classifier: networks start from ImageNet weights.
 
-    Networks start from ImageNet weights. A value of "auto" is the published one: of the judge's three questions the
-    classifier answers one, and the two others, colours and size, both like masks that are too small.
+    Values of "auto" stay: they are judged by colours and size, see `tag2mask.auto.judge`.
 
     Args:
         settings: left as they are.
     """
-    published = type(settings).paper()
-    return replace(
-        _from_imagenet(settings, settings.classify),
-        seed=_fixed(settings.seed, published.seed, "alpha_object", "alpha_background"),
-        walk=_fixed(settings.walk, published.walk, "alpha", "beta", "steps"),
-    )
+    return _from_imagenet(settings, settings.classify)
 
 
 def rounds_without_classifier(settings: IALSettings, first: NetSettings) -> IALSettings:
-    """The same settings of the rounds of a run that has no classifier: their masks are sharpened, but not judged.
+    """The same settings of the rounds of a run that has no classifier: networks start from ImageNet weights.
 
     Args:
         settings: left as they are.
@@ -141,8 +132,7 @@ def rounds_without_classifier(settings: IALSettings, first: NetSettings) -> IALS
             f"expected a classifier, as {_why(lacking)}; the run has none, since its maps are another method's. Choose "
             f"backbones that weights are installed of, or have timm get them ({example})."
         )
-    begun = _from_imagenet(settings, first)
-    return replace(begun, rounds=replace(begun.rounds, judged=False))
+    return _from_imagenet(settings, first)
 
 
 def note_maps(run: RunFolder, outside: OutsideMaps | None) -> None:
@@ -203,12 +193,6 @@ def _from_imagenet(settings: Nested, first: NetSettings) -> Nested:
         if net.is_used and net.start_from == "classifier"
     }
     return replace(settings, **nets)
-
-
-def _fixed(settings: Settings, published: Settings, *names: str) -> Settings:
-    """Published values where "auto" would choose."""
-    chosen = {name: getattr(published, name) for name in names if getattr(settings, name) == "auto"}
-    return replace(settings, **chosen)
 
 
 def _why(lacking: Collection[str]) -> str:
