@@ -369,6 +369,28 @@ def test_a_backbone_and_its_weights_are_those_of_all_nets_and_of_later_rounds(co
 
 
 @pytest.mark.slow
+def test_run_takes_maps_of_another_method_and_names_what_is_missing(command, scenes, scenes_folder, tmp_path):
+    for name in scenes.names:
+        (tmp_path / "maps" / name).mkdir(parents=True)
+        for class_id in scenes.tags(name).nonzero().flatten().tolist():
+            inside = (scenes.mask(name) == class_id + 1).numpy()
+            Image.fromarray(inside).convert("L").save(tmp_path / "maps" / name / f"{scenes.class_names[class_id]}.png")
+    words = ["run", scenes_folder, "--maps", tmp_path / "maps", "--out", tmp_path / "run", "--device", "cpu", *SETS]
+    status, printed, err = command(*words)
+    assert status == 0, err
+    assert re.search(r"^outside maps +\d", printed, re.MULTILINE)
+    assert "points" in (tmp_path / "run" / "report.html").read_text()
+    shutil.rmtree(tmp_path / "maps" / scenes.names[0])
+    status, _, err = command(*words, "--strict")
+    assert status == 2
+    assert f"1 have none: {scenes.names[0]}" in one_error(err)
+    status, _, err = command(*words[:2], "--maps", tmp_path / "nowhere", "--out", tmp_path / "other")
+    assert status == 2
+    assert "expected a folder of maps, found nothing" in one_error(err)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
 def test_run_leaves_out_a_broken_image_unless_strict(command, scenes_folder, tmp_path):
     folder = shutil.copytree(scenes_folder, tmp_path / "photos")
     broken = folder / "images" / "wild" / "scene_0002.png"

@@ -20,11 +20,13 @@ from tag2mask.options import (
     Lists,
     Method,
     Nets,
+    Outside,
     Precision,
     Preset,
     Run,
     Scenes,
     Seed,
+    Segments,
     Set,
     Start,
     Strict,
@@ -128,6 +130,7 @@ def run(
     ] = Method.AFFINITYNET,
     val_fraction: Annotated[float, typer.Option(help="Share of the images to hold out, without a val.txt.")] = 0.0,
     strict: Strict = False,
+    outside: Outside,
     lists: Lists,
     nets: Nets,
     computing: Computing,
@@ -143,9 +146,8 @@ def run(
     source = find_source(folder, **vars(lists), val_fraction=val_fraction, seed=computing.seed)
     data = open_source(source)
     begin = best_start(preset.value, **vars(nets))
-    asked = presets.Asked(
-        Origin(preset.value, source, begin), presets.Method(method.value), computing.set_ or (), strict
-    )
+    origin, method_ = Origin(preset.value, source, begin), presets.Method(method.value)
+    asked = presets.Asked(origin, method_, computing.set_ or (), strict, **vars(outside))
     runtime = Runtime(computing.device, computing.precision.value, computing.seed)
     out = out or Path("runs") / folder.resolve().name
     _report(presets.run_as_asked(data, out, asked, runtime), data)
@@ -162,18 +164,19 @@ def ial(
     data: Annotated[Path | None, typer.Option(help="The folder of images, if it has moved.")] = None,
     device: Device = "auto",
     precision: Annotated[Precision | None, typer.Option(help="Default: the run's; another needs --out.")] = None,
+    segments: Segments = None,
     set_: Set = None,
     verbose: Verbose = False,
 ) -> None:
     """EM rounds on a finished run: a segmentation and a propagation network teach each other. Resumable."""
     log_to_stderr(verbose)
-    from tag2mask.pipelines.ial import runtime_of  # noqa: PLC0415
+    from tag2mask.pipelines.prepare import runtime_of  # noqa: PLC0415
     from tag2mask.pipelines.presets import run_rounds  # noqa: PLC0415
 
     folder, dataset = _opened(run, data)
     changes = [f"rounds.count={rounds}", f"rounds.start={start.value}", *(set_ or [])]
     runtime = runtime_of(folder, device, precision=precision.value if precision else None, seed=seed)
-    _report(run_rounds(dataset, out, folder, changes, runtime), dataset)
+    _report(run_rounds(dataset, out, folder, changes, runtime, segments=segments), dataset)
 
 
 @app.command()

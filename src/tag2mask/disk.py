@@ -8,6 +8,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,19 @@ from torch import Tensor
 from tag2mask.ops.colours import palette
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+
+_NPZ_TURNS = Lock()
+"""numpy reads the head of an array by Python's parser, which several threads must not do at a time: up to Python 3.11.7
+it raises a SystemError once in a while."""
+
+
+@contextmanager
+def read_arrays(path: Path) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:
+    """The arrays of an npz, read one after the other by all threads; asking for one that holds objects is an error."""
+    with _NPZ_TURNS, np.load(path, allow_pickle=False) as arrays:
+        yield arrays
 
 
 @contextmanager

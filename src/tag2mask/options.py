@@ -50,7 +50,9 @@ Run = Annotated[Path, typer.Argument(help="A run folder.")]
 Seed = Annotated[int, typer.Option(help="Every random choice derives from it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")]
-Strict = Annotated[bool, typer.Option("--strict", help="A broken image is an error.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="A broken image is an error; with --maps, one without a map, too.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="One setting, for example --set seed.alpha_object=4 or --set affinity.cells=62."),
@@ -76,6 +78,21 @@ class Lists:
 FromScratch = Annotated[
     bool, typer.Option("--from-scratch", help="Start from random weights, also where ImageNet weights are installed.")
 ]
+
+
+Segments = Annotated[
+    Path | None, typer.Option(help="Of the EM rounds: segments of another method (COCO run lengths) as superpixels.")
+]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What other methods made, in place of what stages would make."""
+
+    maps: Annotated[
+        Path | None, typer.Option(help="Folder of maps of another method, in place of the classifier's (docs/maps.md).")
+    ] = None
+    segments: Segments = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""What flows between stages: frozen records, checked once when built. Shapes live here.
-
-Of class ids and labels: `tag2mask.labels`.
-"""
+"""What flows between stages: frozen records, checked once when built. Shapes live here, words in `tag2mask.labels`."""
 
 from __future__ import annotations
 
@@ -96,12 +93,14 @@ class Cams:
         class_ids: (K,) int64, ascending; K = 0 for an image without tags.
         scores: (K, h, w) float32 in [0, 1], each divided by its own maximum.
         image_size: (height, width) of the image in pixels; the maps may be smaller.
+        outside: another method made them, and they need not reach 1.
     """
 
     name: str
     class_ids: Tensor
     scores: Tensor
     image_size: tuple[int, int]
+    outside: bool = False
 
     def __post_init__(self) -> None:
         known = check_shape(f"{self.name}: class_ids", self.class_ids, "K")

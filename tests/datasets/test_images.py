@@ -9,7 +9,7 @@ import torch
 from fabricate import square, write_indexed, write_photo
 from PIL import Image
 
-from tag2mask.datasets.images import image_size, read_image, read_mask
+from tag2mask.datasets.images import image_size, read_grey, read_image, read_mask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,3 +219,18 @@ def test_a_mask_of_colours_is_an_error(mode: str, tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.new(mode, (4, 3)))
     with pytest.raises(ValueError, match=r"a\.png: .*found colours.*indexed colours"):
         read_mask(path, 3)
+
+
+@pytest.mark.parametrize(("kind", "white"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_grey_values_are_scores(tmp_path: Path, kind: type, white: int) -> None:
+    values = np.array([[0, 0.2, 1]])
+    path = saved(tmp_path / "a.png", Image.fromarray((values * white).round().astype(kind)))
+    assert read_grey(path).tolist() == [pytest.approx([0, 0.2, 1], abs=1e-6)]
+
+
+def test_black_and_white_are_scores_and_colours_are_not(tmp_path: Path) -> None:
+    assert read_grey(saved(tmp_path / "a.png", Image.fromarray(RAMP > 100))).unique().tolist() == [0, 1]
+    for mode in ("RGB", "P", "LA"):
+        path = saved(tmp_path / f"{mode}.png", Image.fromarray(RAMP).convert(mode))
+        with pytest.raises(ValueError, match=rf"{mode}\.png: expected grey values of 8 or 16 bits, found .*{mode}"):
+            read_grey(path)

@@ -19,6 +19,7 @@ from tag2mask.ops.cam import (
     as_probabilities,
     background_scores,
     class_activation_maps,
+    maps_with_odds,
     merge_views,
     normalise_maps,
     sharpen_diffuse,
@@ -255,3 +256,25 @@ def test_a_map_of_ones_and_no_map_stay():
     assert sharpen_diffuse(torch.zeros(0, 2, 2), 0.5).shape == (0, 2, 2)
     with pytest.raises(ValueError, match="mean: expected a number above 0"):
         sharpen_diffuse(torch.ones(1, 2, 2), 0.0)
+
+
+@pytest.mark.parametrize("alpha", [1, 4, 16, 128])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_maps_with_odds_score_as_what_they_are_made_of(alpha, classes):
+    scores = torch.rand(1 + classes, 6, 7, generator=torch.Generator().manual_seed(alpha)).clamp(min=0.01)
+    before = scores.clone()
+    both = with_background(maps_with_odds(scores, alpha).double(), alpha)
+    assert scores.equal(before)
+    # At a large alpha the background of a float32 map near 1 has few digits.
+    assert_close(both[1:].amax(dim=0) / both[0], (scores[1:].amax(dim=0) / scores[0]).double(), rtol=2e-3, atol=0)
+    assert_close(both[1:] / both[1], scores[1:].double() / scores[1], rtol=1e-4, atol=1e-5)
+
+
+def test_maps_of_pixels_that_are_sure_or_know_nothing():
+    scores = torch.tensor([[[1.0, 0.0, 0.3, 0.0]], [[0.0, 0.2, 0.3, 0.0]]])
+    sure, other, even, none = maps_with_odds(scores, 16)[0, 0].tolist()
+    assert (sure, other, none) == (0, 1, 0)
+    assert (1 - even) ** 16 == pytest.approx(even, rel=1e-4)
+    assert maps_with_odds(scores[:1], 16).shape == (0, 1, 4)
+    with pytest.raises(ValueError, match="alpha: expected a number above 0"):
+        maps_with_odds(scores, 0)

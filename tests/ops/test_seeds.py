@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from reference.equality import EXACT, SEEDS, SIZES, equality
 from reference.seeds_by_rule import labels_by_pixel, seeds_by_pixel
-from tag2mask.labels import IGNORE
+from tag2mask.labels import IGNORE, labels_from_class_ids
 from tag2mask.ops.cam import with_background
-from tag2mask.ops.seeds import labels_of_scores, seed_labels
+from tag2mask.ops.seeds import labels_of_scores, scores_of_seeds, seed_labels
 
 OBJECT, GROUND = [0.1, 0.9], [0.9, 0.1]
 
@@ -92,3 +92,29 @@ def test_mirror_image_in_mirror_image_out_and_arguments_unchanged():
 def test_wrong_channels_are_named():
     with pytest.raises(ValueError, match="scores: expected shape"):
         labels_of_scores(torch.zeros(2, 3, 4), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("class_ids", [[0], [1, 4], [3, 254, 299]])
+def test_scores_of_seeds_give_the_seeds_again(class_ids):
+    ids = torch.tensor(class_ids)
+    choices = torch.cat([torch.tensor([0, IGNORE]), labels_from_class_ids(ids)])
+    seeds = choices[torch.randint(len(choices), (8, 9), generator=torch.Generator().manual_seed(0))]
+    low, high = scores_of_seeds(seeds, ids)
+    assert seed_labels(low, high, ids).equal(seeds)
+    for scores in (low, high):
+        assert scores.sum(dim=0).unique().tolist() == [1], "so that cells are told from what lies outside"
+
+
+def test_scores_of_seeds_of_an_image_without_tags_and_of_other_classes():
+    low, high = scores_of_seeds(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+    assert low.tolist() == high.tolist() == [[[1, 1, 1], [1, 1, 1]]]
+    with pytest.raises(ValueError, match=r"seeds: expected labels \[0, 3\] or 255, got 2"):
+        scores_of_seeds(torch.tensor([[2, 3]]), torch.tensor([2]))
+    with pytest.raises(ValueError, match="got 255"):
+        scores_of_seeds(torch.tensor([[255]]), torch.zeros(0, dtype=torch.int64))
+
+
+def test_a_cell_that_is_half_background_and_half_unsure_is_unsure_or_background_never_an_object():
+    ids = torch.tensor([1, 2])
+    low, high = (one.mean(dim=-1, keepdim=True) for one in scores_of_seeds(torch.tensor([[0, IGNORE]]), ids))
+    assert seed_labels(low, high, ids).item() in {0, IGNORE}

@@ -44,6 +44,12 @@ def test_cams_come_back_to_float16(tmp_path, classes):
     assert_close(found.scores, cams.scores, rtol=2**-11, atol=2**-24)
 
 
+@pytest.mark.parametrize("outside", [False, True])
+def test_whether_another_method_made_maps_comes_back(tmp_path, outside):
+    write_cams(tmp_path / "a.npz", Cams("a", torch.tensor([0]), random(1, 4, 5), (4, 5), outside))
+    assert read_cams(tmp_path / "a.npz", "a").outside is outside
+
+
 def test_a_cam_that_reaches_almost_1_stays_within_1(tmp_path):
     cams = Cams("a", torch.tensor([0]), torch.full((1, 1, 2), 0.99999), (4, 8))
     write_cams(tmp_path / "a.npz", cams)

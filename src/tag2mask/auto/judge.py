@@ -41,20 +41,20 @@ class MaskJudge:
     """Judges candidate masks of images by colours, classifier and size.
 
     Args:
-        classifier: of the run.
+        classifier: of the run; None: masks are judged by colours and size alone.
         crf: kernels at the images' own size; they are scaled along with it.
         runtime: where the classifier runs.
         max_side: images with a longer side are shrunk to it first; 0 means never.
     """
 
-    def __init__(self, classifier: CamClassifier, crf: CrfSettings, runtime: Runtime, max_side: int) -> None:
+    def __init__(self, classifier: CamClassifier | None, crf: CrfSettings, runtime: Runtime, max_side: int) -> None:
         self._classifier, self._crf, self._runtime, self._max_side = classifier, crf, runtime, max_side
         self._turns = Turns(runtime.device, max_side)
 
     @cached_property
-    def _eval_net(self) -> CamClassifier:
+    def _eval_net(self) -> CamClassifier | None:
         """Made when it is first asked: a run that is finished judges nothing."""
-        return looking_copy(self._classifier, self._runtime)
+        return None if self._classifier is None else looking_copy(self._classifier, self._runtime)
 
     def __call__(self, image: TaggedImage, candidates: Iterable[Tensor]) -> np.ndarray:
         """Judge the masks that several score maps of one image give.
@@ -64,7 +64,7 @@ class MaskJudge:
             candidates: each (1 + K, h, w) scores, channel 0 the background.
 
         Returns:
-            (candidates, 3): separability, evidence kept less evidence left, share of the image.
+            (candidates, 3): separability, evidence kept less left (1 without a classifier), share of the image.
         """
         full = limit_long_side(image.image_size, self._max_side)
         size = limit_long_side(full, _SIDE)
@@ -85,6 +85,8 @@ class MaskJudge:
     def _evidence(self, image: TaggedImage, masks: Sequence[np.ndarray], full: tuple[int, int]) -> list[float]:
         """How much more the classifier sees of the tags inside each mask than outside it."""
         net = self._eval_net
+        if net is None:
+            return [1.0] * len(masks)
         size = max(1, round(full[0] * _SEEN_AT)), max(1, round(full[1] * _SEEN_AT))
         # Painted over with the mean colour, which is 0 once normalised.
         pixels = normalise(resize_image(image.pixels, size), net.backbone.mean, net.backbone.std)

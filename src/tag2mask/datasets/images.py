@@ -145,6 +145,29 @@ def read_mask(path: str | Path, num_classes: int) -> Tensor:
     return torch.from_numpy(labels)
 
 
+def read_grey(path: str | Path) -> Tensor:
+    """Read a grey PNG of 8 or 16 bits that holds scores; black is 0 and white is 1.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+
+    Raises:
+        ValueError: if the file is missing, broken, or holds colours or indices.
+    """
+    with _opened(path) as image:
+        mode = image.mode
+        deep = mode == "I" or mode.startswith("I;16")
+        stored = np.array(image if deep or mode in ("1", "L") else 0)
+    if not stored.ndim:
+        what = "indexed colours" if mode == "P" else "colours"
+        raise ValueError(
+            f"{path}: expected grey values of 8 or 16 bits, found {what} (mode {mode}). Save the scores of one "
+            "class as a grey PNG, 0 black and 1 white."
+        )
+    whole = 2**16 - 1 if deep else 1 if mode == "1" else 255
+    return torch.from_numpy((stored.astype(np.float32) / whole).clip(0, 1))
+
+
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
     """Open an image and word whatever Pillow raises while it is read."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NORMALISER_FLOOR = 1e-5
+_HALVINGS = 40  # Of an interval of length 1, to what float32 can tell apart.
 
 
 def class_activation_maps(features: Tensor, weights: Tensor) -> Tensor:
@@ -170,3 +171,37 @@ def as_probabilities(scores: Tensor) -> Tensor:
         (1 + K, H, W) in [0, 1]; all 0 where every score is 0.
     """
     return (scores / scores.sum(dim=0).clamp(min=1e-12)).clamp(0, 1)
+
+
+def maps_with_odds(scores: Tensor, alpha: float) -> Tensor:
+    """Class maps that score against the background of one alpha as given scores do: what `with_background` undoes.
+
+    With s the highest class score of a pixel and b the background's, the map m solves (1 - m) ** alpha / m = b / s; the
+    classes keep their proportions.
+
+    Args:
+        scores: (1 + K, H, W), >= 0; channel 0 is the background.
+        alpha: > 0; see `background_scores`.
+
+    Returns:
+        (K, H, W) in [0, 1]; 0 where every class scores 0.
+
+    Example:
+        >>> maps = maps_with_odds(torch.tensor([[[0.2, 0.0]], [[0.6, 0.5]]]), alpha=2)
+        >>> background, first = with_background(maps, alpha=2)
+        >>> round(float((first / background)[0, 0]), 4), float(maps[0, 0, 1])
+        (3.0, 1.0)
+    """
+    check_shape("scores", scores, "channels H W")
+    check_number("alpha", alpha, 0, above=True)
+    background, classes = scores[0].double(), scores[1:].double()
+    if len(classes) == 0:
+        return scores[1:]
+    best = classes.amax(dim=0)
+    low, high = torch.zeros_like(best), torch.ones_like(best)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        above = best * (1 - middle) ** alpha > background * middle
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    share = torch.where(best > 0, classes / best.clamp(min=1e-12), 0.0)
+    return (high * share).clamp(0, 1).to(scores.dtype)

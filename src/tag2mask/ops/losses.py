@@ -38,7 +38,7 @@ def tag_loss(logits: Tensor, tags: Tensor, weights: Tensor | None = None) -> Ten
 def tag_weights(tags: Tensor, balance: float) -> Tensor:
     """What a class that is there counts against one that is not: (absent images / present images)^balance, at least 1.
 
-    A classifier that saw a class in two images of a hundred would call it absent everywhere, and its map would be empty.
+    A classifier that saw a class in two images of a hundred would call it absent everywhere, with empty maps.
 
     Args:
         tags: (N, C) bool, of all images.

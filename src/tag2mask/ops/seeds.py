@@ -46,3 +46,37 @@ def seed_labels(low: Tensor, high: Tensor, class_ids: Tensor) -> Tensor:
     seeds = labels_of_scores(low, class_ids)
     seeds = torch.where(seeds == BACKGROUND, IGNORE, seeds)
     return torch.where(labels_of_scores(high, class_ids) == BACKGROUND, BACKGROUND, seeds)
+
+
+def scores_of_seeds(seeds: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores at the low and the high alpha that `seed_labels` makes these seeds of.
+
+    Args:
+        seeds: (H, W) int64: 0, labels of these classes, IGNORE.
+        class_ids: (K,) int64, ascending; with K = 0 every pixel has to be background.
+
+    Returns:
+        low and high, each (1 + K, H, W) float32 of zeros and ones; channel 0 is the background. A pixel that is unsure
+        is background at the low alpha, and the first class at the high one.
+
+    Raises:
+        ValueError: if a seed is of another class.
+
+    Example:
+        >>> low, high = scores_of_seeds(torch.tensor([[0, 3, 255]]), torch.tensor([2]))
+        >>> seed_labels(low, high, torch.tensor([2])).tolist()
+        [[0, 3, 255]]
+    """
+    check_shape("seeds", seeds, "H W")
+    labels = torch.cat([class_ids.new_full((1,), BACKGROUND), labels_from_class_ids(class_ids)])
+    sure = (seeds[None] == labels.to(seeds.device)[:, None, None]).float()
+    unsure = seeds == IGNORE
+    known = sure.sum(dim=0).bool() | (unsure if len(class_ids) else torch.zeros_like(unsure))
+    if not bool(known.all()):
+        found = ", ".join(map(str, torch.unique(seeds[~known])[:5].tolist()))
+        raise ValueError(f"seeds: expected labels {labels.tolist()} or {IGNORE}, got {found}.")
+    low, high = sure.clone(), sure.clone()
+    low[0] += unsure
+    if len(class_ids):
+        high[1] += unsure
+    return low, high

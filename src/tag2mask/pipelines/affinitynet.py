@@ -11,8 +11,10 @@ from tag2mask.learning.learned_pairs import LearnedPairs
 from tag2mask.learning.segmenting import SegmentSettings
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.pipelines.one_backbone import check_backbones
+from tag2mask.pipelines.outside import Beginning, begin, note_maps
 from tag2mask.pipelines.prepare import prepare, working_copies
 from tag2mask.runs.manifest import MANIFEST, SCHEMA_VERSION, Origin
+from tag2mask.runs.places import CLASSIFY
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.settings import settings_from
 from tag2mask.runtime import Runtime
@@ -118,6 +120,7 @@ def run_affinitynet(
     strict: bool = False,
     origin: Origin | None = None,
     segmenter: Segmenter | None = None,
+    maps: str | Path | None = None,
 ) -> RunFolder:
     """Image tags to pixel masks and a segmentation network.
 
@@ -132,41 +135,51 @@ def run_affinitynet(
         origin: how the run was asked for, for ``run.json``.
         segmenter: any segmentation network for the data's classes, see `tag2mask.learning.segmenter.Segmenter`;
             trained in place. None: one is built as the settings say.
+        maps: a folder of maps that another method made, in place of stages 1 and 2, see
+            `tag2mask.datasets.outside_maps`; an image without one gets the run's own, or is an error if strict.
 
     Returns:
         The run folder: ``.masks``, ``.predictions``, ``.seeds``, ``.cams`` ...
 
     Raises:
         ValueError: for an empty set, a set without any tag, unreadable images if strict, settings that do not fit,
-            or weights to start from that can not be had or do not fit.
+            weights to start from that can not be had or do not fit, or maps that do not fit.
     """
     settings = settings or AffinityNetSettings()
     runtime = runtime or Runtime()
-    check_backbones(run, settings, only=tuple(settings.nets()) if segmenter is None else ("classify", "affinity"))
+    nets = tuple(settings.nets()) if segmenter is None else ("classify", "affinity")
+    start = begin(data, run, settings, runtime, rounds=None, maps=maps, strict=strict, used=nets)
+    settings = start.settings
+    check_backbones(run, settings, only=start.needed(*nets))
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     data = prepare(working_copies(data, settings), run, settings, runtime, strict=strict, origin=origin or Origin())
 
-    make_start(data, run, settings, runtime)
+    make_start(data, run, start, runtime)
     train_segmenter(data, run.masks, run, settings.segment, runtime=runtime, net=segmenter)
     return run
 
 
 def make_start(
-    data: TagDataset, run: RunFolder, settings: AffinityNetSettings, runtime: Runtime, *, masks: bool = True
+    data: TagDataset, run: RunFolder, start: Beginning[Any], runtime: Runtime, *, masks: bool = True
 ) -> None:
     """Tags to seeds, and on to pseudo masks.
 
     Args:
         data: images and tags.
         run: where everything goes.
-        settings: of every stage.
+        start: settings of every stage, and maps of another method.
         runtime: device, precision and seed.
         masks: go on to the pseudo masks; otherwise the seeds are the end.
     """
-    classifier = train_classifier(data, run, settings.classify, runtime=runtime)
-    cams = make_cams(data, classifier, run, settings.localize, runtime=runtime)
+    settings, outside, classifier = start.settings, start.outside, None
+    note_maps(run, outside)
+    if start.classifier:
+        classifier = train_classifier(data, run, settings.classify, runtime=runtime)
+    else:
+        run.drop_stage(CLASSIFY)
     judge = MaskJudge(classifier, settings.crf, runtime, settings.localize.max_side)
-    scores = make_seeds(data, cams, run, settings.seed, crf=settings.crf, judge=judge)
+    cams = make_cams(data, classifier, run, settings.localize, runtime=runtime, outside=outside)
+    scores = make_seeds(data, cams, run, settings.seed, crf=settings.crf, judge=judge, outside=outside)
     if not masks:
         return
     affinity_net = train_affinity(data, scores, run, settings.affinity, runtime=runtime)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from tag2mask.auto.judge import MaskJudge
 from tag2mask.datasets.dataset import without
+from tag2mask.datasets.outside_segments import open_segments
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, make_start, settings_of
 from tag2mask.pipelines.ial_settings import STARTS, IALSettings
 from tag2mask.pipelines.one_backbone import check_backbones
-from tag2mask.pipelines.prepare import check_same, prepare, versions, working_copies
+from tag2mask.pipelines.outside import Beginning, begin, note_segments, rounds_without_classifier
+from tag2mask.pipelines.prepare import check_same, prepare, runtime_of, versions, working_copies
 from tag2mask.runs.manifest import ImageNames, Origin
 from tag2mask.runs.places import CLASSIFY, ESTIMATE, MINE, PAIRWISE, REFINE, SHARPEN, STAGES, SUPERPIXELS, UNARY
 from tag2mask.runs.round import Round
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from tag2mask.pipelines.ial_settings import RoundSettings
     from tag2mask.records import SoftMask
     from tag2mask.runs.stage_folder import Upstream
-    from tag2mask.runtime import Precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,8 @@ def run_ial(
     runtime: Runtime | None = None,
     strict: bool = False,
     origin: Origin | None = None,
+    maps: str | Path | None = None,
+    segments: str | Path | None = None,
 ) -> RunFolder:
     """Two networks that teach each other, round by round, from tags or from a finished run.
 
@@ -78,6 +81,8 @@ def run_ial(
         runtime: device, precision and seed; None: those of the start, on any device.
         strict: an image that cannot be read is an error; otherwise it is reported and left out.
         origin: how the run was asked for, for ``run.json``.
+        maps: of another method, for the first stages, as of `run_affinitynet`.
+        segments: a file of another method's segments in place of superpixels, see `tag2mask.datasets.outside_segments`.
 
     Returns:
         The run folder; `tag2mask.runs.round.Round` finds what the rounds made.
@@ -87,31 +92,51 @@ def run_ial(
             of which a file is missing, weights to start from that can not be had, and as `run_affinitynet`.
     """
     settings = settings or IALSettings()
+    given = None if segments is None else open_segments(segments, data, strict=strict)
     if start is None:
         runtime, first = runtime or Runtime(), first or AffinityNetSettings()
-        masks = settings.rounds.start == "masks"
-        check_backbones(run, first, only=("classify", "affinity") if masks else ("classify",))
-        check_backbones(run, settings)
-        run = run if isinstance(run, RunFolder) else RunFolder(run)
-        data = prepare(
-            working_copies(data, first, settings), run, first, runtime, strict=strict, origin=origin or Origin()
-        )
-        make_start(data, run, first, runtime, masks=masks)
+        nets = ("classify", "affinity") if settings.rounds.start == "masks" else ("classify",)
+        begun = begin(data, run, first, runtime, rounds=settings, maps=maps, strict=strict, used=nets)
+        settings = begun.rounds
+        data, run = _make_first(data, run, begun, runtime, nets=nets, strict=strict, origin=origin or Origin())
         start = run
     else:
         start = start if isinstance(start, RunFolder) else RunFolder.existing(start)
         runtime = runtime or runtime_of(start)
         _check_start(start, settings.rounds)
+        if CLASSIFY not in start.stage_summaries():
+            settings = rounds_without_classifier(settings, settings_of(start).classify)
         check_backbones(run, settings)
         data, run = _adopt(working_copies(data, settings), run, start, runtime)
     run.write_manifest(replace(run.manifest(), ial=plain(settings)))
-    make_superpixels(data, run, settings.superpixels)
+    note_segments(run, given)
+    make_superpixels(data, run, settings.superpixels, given)
     judge = _judge(data, start, settings, runtime)
     before: RoundNetworks | None = None
     for number in range(1, settings.rounds.count + 1):
         made = run_round(data, Round(run, number, start), settings, before, judge=judge, runtime=runtime)
         before = made if settings.rounds.continued else None
     return run
+
+
+def _make_first(
+    data: TagDataset,
+    run: str | Path | RunFolder,
+    begun: Beginning[IALSettings],
+    runtime: Runtime,
+    *,
+    nets: tuple[str, ...],
+    strict: bool,
+    origin: Origin,
+) -> tuple[TagDataset, RunFolder]:
+    """The first stages of a run, up to what its rounds start from: the data less broken images, and the run."""
+    first, settings = begun.settings, begun.rounds
+    check_backbones(run, first, only=begun.needed(*nets))
+    check_backbones(run, settings)
+    run = run if isinstance(run, RunFolder) else RunFolder(run)
+    data = prepare(working_copies(data, first, settings), run, first, runtime, strict=strict, origin=origin)
+    make_start(data, run, begun, runtime, masks=settings.rounds.start == "masks")
+    return data, run
 
 
 def run_round(
@@ -202,27 +227,13 @@ def _teacher(em_round: Round, rounds: RoundSettings) -> tuple[LabelSource | Mapp
 
 
 def _judge(data: TagDataset, start: RunFolder, settings: IALSettings, runtime: Runtime) -> MaskJudge | None:
-    """The start's classifier as the judge of masks, if the settings want one."""
+    """The judge of masks, with the start's classifier if it has one, if the settings want one."""
     if not (settings.rounds.sharpen and settings.rounds.judged):
         return None
-    classifier = load_classifier(start, len(data.class_names), settings_of(start).classify, runtime)
+    classifier = None
+    if CLASSIFY in start.stage_summaries():
+        classifier = load_classifier(start, len(data.class_names), settings_of(start).classify, runtime)
     return MaskJudge(classifier, settings.crf, runtime, settings.pairwise.max_side)
-
-
-def runtime_of(
-    run: RunFolder, device: str = "auto", *, precision: Precision | None = None, seed: int | None = None
-) -> Runtime:
-    """A runtime with the seed and the precision that a run was made with.
-
-    Args:
-        run: with its ``run.json``.
-        device: where it shall run; the run's own does not count.
-        precision: another one than the run's.
-        seed: another one than the run's.
-    """
-    manifest = run.manifest()
-    kept: Precision = "bf16" if manifest.precision == "bf16" else "32"
-    return Runtime(device, precision or kept, manifest.seed if seed is None else seed)
 
 
 def _adopt(
@@ -252,7 +263,7 @@ def _adopt(
         if run.has_manifest():
             check_same(run, run.manifest(), data, known.origin.source)
         own = replace(known, seed=runtime.seed, precision=runtime.precision, device=str(runtime.device))
-        own = replace(own, versions=versions(), start=str(start.path.resolve()))
+        own = replace(own, versions=versions(), start=str(start.path.resolve()), segments=None)
         run.write_manifest(own, ImageNames(start.names(), start.names("val")))
     elif changed := [
         f"{name} {before} -> {now}"
@@ -275,7 +286,8 @@ def _check_start(start: RunFolder, rounds: RoundSettings) -> None:
     Raises:
         ValueError: if a stage is not finished, or a file of it is missing.
     """
-    for stage in ("01_classify", STARTS[rounds.start]):
+    needed = (STARTS[rounds.start],) if start.manifest().maps else (CLASSIFY, STARTS[rounds.start])
+    for stage in needed:
         if stage not in start.stage_summaries():
             raise ValueError(
                 f"{start.path}: expected a run with finished {rounds.start} ({stage}), found none. "

@@ -16,6 +16,7 @@ from tag2mask.datasets.working_copies import WorkingCopies
 from tag2mask.progress import progress_bar
 from tag2mask.runs.manifest import ImageNames, Manifest, Origin
 from tag2mask.runs.settings import plain
+from tag2mask.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.records import Source
     from tag2mask.runs.run_folder import RunFolder
-    from tag2mask.runtime import Runtime
+    from tag2mask.runtime import Precision
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ def prepare(
         origin=known.origin if known is not None and origin == Origin() else origin,
         settings=plain(settings),
         ial=known.ial if known is not None else {},
+        maps=known.maps if known is not None else None,
+        segments=known.segments if known is not None else None,
     )
     run.write_manifest(manifest, ImageNames(tuple(data.names), tuple(data.val_names)))
     return data
@@ -202,3 +205,19 @@ def data_of(run: RunFolder, moved: Path | None = None, *, split: str | None = No
     data = open_source(source)
     check_same(run, run.manifest(), data, None)
     return data
+
+
+def runtime_of(
+    run: RunFolder, device: str = "auto", *, precision: Precision | None = None, seed: int | None = None
+) -> Runtime:
+    """A runtime with the seed and the precision that a run was made with.
+
+    Args:
+        run: with its ``run.json``.
+        device: where it shall run; the run's own does not count.
+        precision: another one than the run's.
+        seed: another one than the run's.
+    """
+    manifest = run.manifest()
+    kept: Precision = "bf16" if manifest.precision == "bf16" else "32"
+    return Runtime(device, precision or kept, manifest.seed if seed is None else seed)

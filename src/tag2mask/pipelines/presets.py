@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
 from tag2mask.pipelines.ial import run_ial
@@ -48,12 +48,16 @@ class Asked:
         method: that makes the masks.
         changes: of single settings, as ``stage.field=value``.
         strict: a broken image is an error.
+        maps: folder of maps of another method.
+        segments: file of segments of another method, for the EM rounds.
     """
 
     origin: Origin
     method: Method = Method.AFFINITYNET
     changes: Sequence[str] = ()
     strict: bool = False
+    maps: Path | None = None
+    segments: Path | None = None
 
 
 def preset_settings(preset: str, kind: type[Settings], data: TagDataset, begin: BackboneStart) -> Settings:
@@ -98,15 +102,25 @@ def run_as_asked(data: TagDataset, out: Path, asked: Asked, runtime: Runtime) ->
     first = preset_settings(origin.preset, AffinityNetSettings, data, origin.backbone)
     if asked.method is Method.AFFINITYNET:
         settings = change_settings(first, changes)
-        return run_affinitynet(data, out, settings, runtime=runtime, strict=asked.strict, origin=origin)
+        if asked.segments is not None:
+            raise ValueError("--segments: they stand for the superpixels of EM rounds, which need --method ial.")
+        strict, maps = asked.strict, asked.maps
+        return run_affinitynet(data, out, settings, runtime=runtime, strict=strict, origin=origin, maps=maps)
     of_rounds = [change for change in changes if change.partition(".")[0] in IALSettings.__dataclass_fields__]
     rounds = change_settings(preset_settings(origin.preset, IALSettings, data, origin.backbone), of_rounds)
     first = change_settings(first, [change for change in changes if change not in of_rounds])
-    return run_ial(data, out, rounds, first=first, runtime=runtime, strict=asked.strict, origin=origin)
+    given: dict[str, Any] = {"strict": asked.strict, "maps": asked.maps, "segments": asked.segments}
+    return run_ial(data, out, rounds, first=first, runtime=runtime, origin=origin, **given)
 
 
 def run_rounds(
-    data: TagDataset, out: Path | None, start: RunFolder, changes: Sequence[str], runtime: Runtime
+    data: TagDataset,
+    out: Path | None,
+    start: RunFolder,
+    changes: Sequence[str],
+    runtime: Runtime,
+    *,
+    segments: Path | None = None,
 ) -> RunFolder:
     """EM rounds on a finished run, with the preset and backbone that it was asked for.
 
@@ -116,10 +130,11 @@ def run_rounds(
         start: the run.
         changes: of single settings, as ``stage.field=value``.
         runtime: device, precision and seed.
+        segments: file of segments of another method.
 
     Raises:
         ValueError: as `run_ial`, and for a change that can not be.
     """
     origin = start.manifest().origin
     settings = change_settings(preset_settings(origin.preset, IALSettings, data, origin.backbone), changes)
-    return run_ial(data, out or start, settings, start=start, runtime=runtime)
+    return run_ial(data, out or start, settings, start=start, runtime=runtime, segments=segments)

@@ -36,7 +36,7 @@ ROWS_AT_FULL_SIZE = 9
 SIDE, SMALLEST_SIDE = 320, 120
 """Pixels of the longer side of a picture."""
 
-BAR_STAGES = ("cam", "walk_crf", "segmenter_val")
+BAR_STAGES = ("outside", "cam", "walk_crf", "segmenter_val")
 """The stages that the bars per class compare."""
 
 CURVE_POINTS, CHART_SIZE = 200, (240.0, 96.0)

@@ -2,55 +2,45 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from tag2mask.disk import whole_file
+from tag2mask.disk import read_arrays, whole_file
 from tag2mask.records import Cams, Regions, SeedScores, SoftMask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
 
-_NPZ_TURNS = Lock()
-"""numpy reads the head of an array by Python's parser, which several threads must not do at a time: up to Python 3.11.7
-it raises a SystemError once in a while."""
-
-
-@contextmanager
-def _arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
-    """The arrays of an npz, read one after the other by all threads."""
-    with _NPZ_TURNS, np.load(path, allow_pickle=False) as arrays:
-        yield arrays
-
 
 def write_cams(path: Path, cams: Cams) -> None:
     """Write maps as a compressed npz; float16 is exact enough, as every map reaches 1."""
+    outside: dict[str, Any] = {"outside": np.array(True)} if cams.outside else {}
     with whole_file(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
             class_ids=cams.class_ids.numpy().astype(np.int32),
             scores=cams.scores.numpy().astype(np.float16),
             image_size=np.array(cams.image_size, dtype=np.int32),
+            **outside,
         )
 
 
 def read_cams(path: Path, name: str) -> Cams:
     """Read what `write_cams` wrote."""
-    with _arrays(path) as arrays:
+    with read_arrays(path) as arrays:
         height, width = (int(size) for size in arrays["image_size"])
         return Cams(
             name,
             torch.from_numpy(arrays["class_ids"].astype(np.int64)),
             torch.from_numpy(arrays["scores"].astype(np.float32)).clamp(0, 1),
             (height, width),
+            "outside" in arrays,
         )
 
 
@@ -67,7 +57,7 @@ def write_scores(path: Path, scores: SeedScores) -> None:
 
 def read_scores(path: Path, name: str) -> SeedScores:
     """Read what `write_scores` wrote; the background is what the classes leave of 1."""
-    with _arrays(path) as arrays:
+    with read_arrays(path) as arrays:
         low, high = (torch.from_numpy(arrays[key]).float() / 255 for key in ("low", "high"))
         class_ids = torch.from_numpy(arrays["class_ids"].astype(np.int64))
     whole = [torch.cat([(1 - maps.sum(dim=0, keepdim=True)).clamp(0, 1), maps]) for maps in (low, high)]
@@ -87,7 +77,7 @@ def write_soft_mask(path: Path, mask: SoftMask) -> None:
 
 def read_soft_mask(path: Path, name: str) -> SoftMask:
     """Read what `write_soft_mask` wrote; the background is what the classes leave of 1."""
-    with _arrays(path) as arrays:
+    with read_arrays(path) as arrays:
         classes = torch.from_numpy(arrays["classes"]).float() / 255
         class_ids = torch.from_numpy(arrays["class_ids"].astype(np.int64))
         height, width = (int(size) for size in arrays["image_size"])
@@ -110,7 +100,7 @@ def write_regions(path: Path, regions: Regions) -> None:
 
 def read_regions(path: Path) -> Regions:
     """Read what `write_regions` wrote."""
-    with _arrays(path) as arrays:
+    with read_arrays(path) as arrays:
         ids = torch.from_numpy(arrays["ids"].astype(np.int64))
     return Regions(ids, int(ids.max()) + 1)
 
@@ -123,7 +113,7 @@ def write_region_scores(path: Path, scores: Tensor) -> None:
 
 def read_region_scores(path: Path) -> Tensor:
     """Read what `write_region_scores` wrote: (R, 1 + C) float32."""
-    with _arrays(path) as arrays:
+    with read_arrays(path) as arrays:
         return torch.from_numpy(arrays["scores"].astype(np.float32))
 
 

@@ -60,6 +60,19 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class OutsideFiles:
+    """Files of another method that stand for what stages would make.
+
+    Args:
+        path: of the folder or file, absolute.
+        digest: of what is used of it.
+    """
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a run is, besides its images' names.
 
@@ -75,6 +88,8 @@ class Manifest:
         start: the run that the rounds start from, if it is another one.
         settings: of AffinityNet's stages, as JSON; see `tag2mask.runs.settings.settings_from`.
         ial: of the EM rounds, likewise; empty without rounds.
+        maps: in place of class activation maps; None: the run made all of its own.
+        segments: in place of superpixels, likewise.
         schema_version: of the file that it was read from; 1 stands for version 0.1.0 of the package.
     """
 
@@ -89,6 +104,8 @@ class Manifest:
     start: str = ""
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     ial: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    maps: OutsideFiles | None = None
+    segments: OutsideFiles | None = None
     schema_version: int = SCHEMA_VERSION
 
 

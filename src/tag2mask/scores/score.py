@@ -34,8 +34,8 @@ def score(run: RunFolder, data: TagDataset) -> ScoreTable:
         data: with ground-truth masks; images without one are passed over.
 
     Returns:
-        Rows: CAM at its best constant background, CAM + CRF, seeds, walk, walk + CRF, segmenter on the training
-        and on the held-out images.
+        Rows: CAM at its best constant background (maps of another method likewise), CAM + CRF, seeds, walk, walk + CRF,
+        segmenter on the training and on the held-out images.
 
     Raises:
         ValueError: if no image has a mask, or masks do not fit the images.
@@ -52,7 +52,7 @@ def score(run: RunFolder, data: TagDataset) -> ScoreTable:
     crf_note = f"alpha {float(seeded['alpha_object']):g}" if seeded else ""
     walk_note = f"alpha {walked['alphas']}, beta {float(walked['beta']):g}, t {walked['steps']}" if walked else ""
     rows = [
-        _cam_row(run, train, truth),
+        *_map_rows(run, train, truth),
         _mask_row("cam_crf", "CAM + CRF", train, run.cam_crf, truth, note=crf_note),
         _seed_row(run, train, truth),
         _mask_row("walk", "walk", train, run.walks, truth, note=walk_note),
@@ -169,20 +169,31 @@ def _mask_row(
     return ScoreRow(key, title, total, note)
 
 
-def _cam_row(run: RunFolder, names: Sequence[str], truth: _Truths) -> ScoreRow | None:
+def _map_rows(run: RunFolder, names: Sequence[str], truth: _Truths) -> list[ScoreRow]:
+    """Maps of the classifier and maps from outside, each at its best constant background."""
     if not names or any(name not in run.cams for name in names):
-        return None
-    sweep = ThresholdSweep(truth.classes, torch.cat([torch.arange(0, 0.1, 0.01), torch.arange(0.1, 1.001, 0.02)]))
+        return []
+    constants = torch.cat([torch.arange(0, 0.1, 0.01), torch.arange(0.1, 1.001, 0.02)])
+    sweeps = {outside: ThresholdSweep(truth.classes, constants) for outside in (True, False)}
+    tagged = dict.fromkeys(sweeps, 0)
     for name in track(names, "scoring CAM"):
-        cams = run.cams[name]
-        mask = truth[name]
+        cams, mask = run.cams[name], truth[name]
         size = (int(mask.shape[0]), int(mask.shape[1]))
         scores = cams.scores.new_zeros((0, *size))
         if len(cams.class_ids):
             scores = F.interpolate(cams.scores[None], size, mode="bilinear", align_corners=False)[0]
-        sweep.add(mask, scores, cams.class_ids)
-    constant, confusion = sweep.best()
-    return ScoreRow("cam", "CAM", confusion, f"best constant background {constant:.2f}")
+            tagged[cams.outside] += 1
+        # Images without tags, which need no maps, count in both rows.
+        for outside in (cams.outside,) if len(cams.class_ids) else sweeps:
+            sweeps[outside].add(mask, scores, cams.class_ids)
+    rows = []
+    for outside, key, title in ((True, "outside", "outside maps"), (False, "cam", "CAM")):
+        if tagged[outside] or not (outside or tagged[True]):
+            constant, confusion = sweeps[outside].best()
+            note = f"best constant background {constant:.2f}"
+            note += f", the {tagged[outside]} images with such maps" * bool(tagged[True] and tagged[False])
+            rows.append(ScoreRow(key, title, confusion, note))
+    return rows
 
 
 def _seed_row(run: RunFolder, names: Sequence[str], truth: _Truths) -> ScoreRow | None:

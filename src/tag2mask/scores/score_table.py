@@ -20,7 +20,7 @@ class ScoreRow:
     """The score of one stage's masks.
 
     Args:
-        key: short name for files: cam, cam_crf, seeds, walk, walk_crf, segmenter_train, segmenter_val.
+        key: short name for files: outside, cam, cam_crf, seeds, walk, walk_crf, segmenter_train, segmenter_val.
         title: name for people.
         confusion: over the whole set.
         note: what else to know, such as the chosen constant background.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.datasets.outside_maps import OutsideMaps
     from tag2mask.nets.classifier import CamClassifier
     from tag2mask.records import TaggedImage
     from tag2mask.runs.artefacts import Artefacts
@@ -90,42 +91,76 @@ class LocalizeSettings:
 
 def make_cams(
     data: TagDataset,
-    classifier: CamClassifier,
+    classifier: CamClassifier | None,
     run: RunFolder,
     settings: LocalizeSettings,
     *,
     runtime: Runtime,
+    outside: OutsideMaps | None = None,
 ) -> Artefacts[Cams]:
     """Make the maps of every image, or find them made.
 
     Args:
         data: tagged images.
-        classifier: of `train_classifier`.
+        classifier: of `train_classifier`; None if no image with a tag needs it.
         run: where the maps go.
         settings: scales, size and stride of the maps.
         runtime: device, precision and seed.
+        outside: maps that another method made, which stand for the classifier's; of these only size and tags change.
 
     Returns:
         The maps, read from disk when asked for.
     """
-    stage = run.open_stage(STAGE, settings, after=("01_classify",))
+    keyed = settings if outside is None else (settings, MadeOutside(outside.digest))
+    stage = run.open_stage(STAGE, keyed, after=() if classifier is None else ("01_classify",))
     cams = run.cams
     if stage.finished:
         return cams
-    turns, net = Turns(runtime.device, settings.max_side), looking_copy(classifier, runtime)
+    turns = Turns(runtime.device, settings.max_side)
+    net = None if classifier is None else looking_copy(classifier, runtime)
 
     def work(name: str) -> None:
         image = data[name]
-        with turns.take(), runtime.inference(net):
-            maps = image_cams(image, net, settings, runtime)
+        if outside is not None and name in outside:
+            maps = outside.cams(image, kept_size(image, settings))
+        elif net is None or not bool(image.tags.any()):
+            maps = Cams(name, image.class_ids, torch.zeros((0, *kept_size(image, settings))), image.image_size)
+        else:
+            with turns.take(), runtime.inference(net):
+                maps = image_cams(image, net, settings, runtime)
         cams.write(name, maps)
 
     map_images(work, cams.missing(data.names), STAGE)
-    line = f"maps of {len(data.names)} images at {len(settings.scales)} scales"
-    if settings.fence:
-        line += f", {_sharpen_diffuse(data.names, cams, stage, settings.fence)} diffuse ones sharpened"
+    own = [name for name in data.names if outside is None or name not in outside]
+    line = f"maps of {len(own)} images at {len(settings.scales)} scales"
+    if settings.fence and net is not None:
+        line += f", {_sharpen_diffuse(own, cams, stage, settings.fence)} diffuse ones sharpened"
+    if outside is not None:
+        line = f"outside maps of {len(data.names) - len(own)} images" + f"; {line}" * bool(net and own)
     stage.finish(line, items=len(data.names))
     return cams
+
+
+@dataclass(frozen=True)
+class MadeOutside:
+    """What maps that another method made add to the settings that results depend on.
+
+    Args:
+        outside_maps: digest of the files.
+    """
+
+    outside_maps: str
+
+
+def kept_size(image: TaggedImage, settings: LocalizeSettings) -> tuple[int, int]:
+    """(height, width) of the maps of an image that are kept.
+
+    Args:
+        image: any size.
+        settings: largest side, and stride of the maps.
+    """
+    height, width = limit_long_side(image.image_size, settings.max_side)
+    return math.ceil(height / settings.map_stride), math.ceil(width / settings.map_stride)
 
 
 @dataclass(frozen=True)
@@ -169,7 +204,7 @@ def image_cams(image: TaggedImage, classifier: CamClassifier, settings: Localize
         runtime: device, precision and seed.
     """
     size = limit_long_side(image.image_size, settings.max_side)
-    kept = tuple(math.ceil(side / settings.map_stride) for side in size)
+    kept = kept_size(image, settings)
     class_ids = image.class_ids
     if len(class_ids) == 0:
         return Cams(image.name, class_ids, torch.zeros((0, *kept)), image.image_size)
@@ -180,5 +215,5 @@ def image_cams(image: TaggedImage, classifier: CamClassifier, settings: Localize
         views += list(classifier.cams(both)[:, class_ids].float().cpu())
     mirrored = [False, True] * len(settings.scales)
     whole = merge_views(views, mirrored, size)
-    maps = whole if kept == size else merge_views(views, mirrored, (kept[0], kept[1]))
+    maps = whole if kept == size else merge_views(views, mirrored, kept)
     return Cams(image.name, class_ids, normalise_maps(maps, whole), image.image_size)

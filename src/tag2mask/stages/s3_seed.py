@@ -13,8 +13,8 @@ from tag2mask.auto.choose import Choice, choose_alpha
 from tag2mask.ops.cam import as_probabilities, with_background
 from tag2mask.ops.crf import CrfSettings, DenseCrf
 from tag2mask.ops.refine import image_for_crf
-from tag2mask.ops.seeds import labels_of_scores, seed_labels
-from tag2mask.ops.sizes import resize_labels
+from tag2mask.ops.seeds import labels_of_scores, scores_of_seeds, seed_labels
+from tag2mask.ops.sizes import resize_labels, size_of
 from tag2mask.parallel import map_images
 from tag2mask.records import Seeds, SeedScores
 from tag2mask.runs.places import SEED as STAGE
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tag2mask.auto.judge import MaskJudge
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.datasets.outside_maps import OutsideMaps
     from tag2mask.records import Cams, Evidence, TaggedImage
     from tag2mask.runs.artefacts import Artefacts
     from tag2mask.runs.run_folder import RunFolder
@@ -96,6 +97,18 @@ def image_seeds(
     return SeedScores(image.name, cams.class_ids, *pooled), full[0], full[1]
 
 
+def given_scores(seeds: Seeds, scores: SeedScores) -> SeedScores:
+    """Scores that give the seeds of another method, at the size of the maps that they replace.
+
+    Args:
+        seeds: at the image's size.
+        scores: of the same image's maps.
+    """
+    both = scores_of_seeds(seeds.labels, scores.class_ids)
+    low, high = (F.interpolate(one[None], size_of(scores.low), mode="area")[0].clamp(0, 1) for one in both)
+    return SeedScores(seeds.name, scores.class_ids, low, high)
+
+
 def make_seeds(
     data: TagDataset,
     cams: Artefacts[Cams],
@@ -104,6 +117,7 @@ def make_seeds(
     *,
     crf: CrfSettings,
     judge: MaskJudge | None = None,
+    outside: OutsideMaps | None = None,
 ) -> Artefacts[SeedScores]:
     """Make the seeds of every image, or find them made.
 
@@ -114,6 +128,7 @@ def make_seeds(
         settings: the two exponents, and the size at which the CRF works.
         crf: kernels of the dense CRF.
         judge: chooses an alpha of "auto"; not needed with fixed ones.
+        outside: where seeds of another method are; the stage before depends on them, too.
 
     Returns:
         The CRF-refined maps at both alphas, read from disk when asked for; ``run.seeds`` has the labels.
@@ -125,7 +140,10 @@ def make_seeds(
     alphas, evidence = _alphas(data, cams, stage, settings, judge)
 
     def work(name: str) -> None:
-        scores, seeds, refined = image_seeds(data[name], cams[name], alphas, settings, crf)
+        image = data[name]
+        scores, seeds, refined = image_seeds(image, cams[name], alphas, settings, crf)
+        if outside is not None and (given := outside.seeds(image)) is not None:
+            seeds, scores = given.labels, given_scores(given, scores)
         all_seeds.write(name, Seeds(name, seeds))
         all_refined.write(name, refined)
         # Last, because these say that the image is done.
