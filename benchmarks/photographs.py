@@ -35,7 +35,7 @@ def main(
     print(f"{'stage':<14}{'seconds':>9}{'share':>8}{'images/s':>10}")
     for name, summary in RunFolder(out).stage_summaries().items():
         spent = float(summary.seconds)
-        print(f"{name:<14}{spent:9.1f}{100 * spent / seconds:7.1f}%{summary['items'] / spent:10.2f}")
+        print(f"{name:<14}{spent:9.1f}{100 * spent / seconds:7.1f}%{summary.items / spent:10.2f}")
     print(flush=True)
     subprocess.run([tag2mask, "score", str(out), "--json"], check=True)
 

@@ -93,6 +93,7 @@ class Outside:
         Path | None, typer.Option(help="Folder of maps of another method, in place of the classifier's (docs/maps.md).")
     ] = None
     segments: Segments = None
+    force: Annotated[bool, typer.Option("--force", help="Go on also where the classifier learned nothing.")] = False
 
 
 @dataclass(frozen=True)

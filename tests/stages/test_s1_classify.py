@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import timm
 import torch
 
@@ -11,7 +12,14 @@ from tag2mask.nets.backbones import Backbone
 from tag2mask.pipelines.prepare import prepare
 from tag2mask.runs.manifest import Origin
 from tag2mask.runs.run_folder import RunFolder
-from tag2mask.stages.s1_classify import ClassifySettings, TaggedViews, build_classifier, train_classifier
+from tag2mask.runs.stage_summary import StageSummary
+from tag2mask.stages.s1_classify import (
+    ClassifySettings,
+    TaggedViews,
+    build_classifier,
+    check_learned,
+    train_classifier,
+)
 from tiny import tiny_runtime, tiny_settings
 
 
@@ -55,7 +63,7 @@ def test_a_file_is_what_the_backbone_starts_from(tmp_path):
     torch.save(state, tmp_path / "net.pth")
     settings = replace(tiny_settings().classify, weights=str(tmp_path / "net.pth"), start_from="imagenet")
     net = build_classifier(settings, 6, tiny_runtime())
-    assert all(value.equal(state[name]) for name, value in net.backbone.net.state_dict().items())
+    assert all(value.equal(state[name]) for name, value in net.backbone.net.model.state_dict().items())
     # What is new is as random as without a file.
     plain = build_classifier(replace(settings, start_from="scratch", weights=""), 6, tiny_runtime())
     assert net.head.weight.equal(plain.head.weight)
@@ -78,6 +86,33 @@ def test_the_first_stages_of_the_papers_networks_stay_as_they_came(scenes, tmp_p
     assert not any(key.startswith(("backbone.net.stage1", "backbone.net.stage2")) for key in changed["file"])
     assert any(key.startswith("backbone.net.stage3") for key in changed["file"])
     assert any(key.startswith("backbone.net.stage1") for key in changed["scratch"])
+
+
+class Told:
+    """A run whose classifier ended with a loss."""
+
+    def __init__(self, loss):
+        self.loss = loss
+
+    def stage_summaries(self):
+        return {"01_classify": StageSummary("", 0, 0.0, {"loss": [(1, self.loss)]})}
+
+
+def test_a_classifier_that_learned_nothing_is_refused(scenes):
+    settings = tiny_settings().classify
+    net = build_classifier(settings, 6, tiny_runtime())
+    torch.nn.init.zeros_(net.head.weight)
+    with pytest.raises(ValueError, match=r"learned nothing.*tag2mask.weights.*--force"):
+        check_learned(scenes, net, Told(0.7), settings, tiny_runtime())
+    check_learned(scenes, net, Told(0.1), settings, tiny_runtime())
+
+
+def test_quick_with_weights_is_a_short_fine_tuning():
+    tuned, scratch = ClassifySettings.quick(pretrained=True), ClassifySettings.quick()
+    assert tuned.start_from == "imagenet"
+    assert tuned.epochs < scratch.epochs
+    assert tuned.new_factor > 1
+    assert ClassifySettings.quick(144, pretrained=True).long_side[1] > 144, "small images are enlarged"
 
 
 def test_presets():

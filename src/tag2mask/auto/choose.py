@@ -8,9 +8,9 @@ Not published. Every candidate makes masks of some training images, which the de
 - is no larger than that needs: 1 - the share of the image that it covers.
 
 The largest product of the three means is the best. Each of the three alone errs on a side of its own: colours like the
-part that the classifier looks at, the classifier likes everything, size likes nothing. For the walk the root of the
-evidence is taken: walked masks hold the telling part anyway, and what the classifier sees grows on slowly with ever
-larger ones; and size counts with a power of 1.5. Candidates within 2 % of the largest product are as good; of these the
+part that the classifier looks at, the classifier likes everything, size likes nothing. Of the evidence the root is
+taken: a classifier that knows its classes well sees ever more of them in ever larger masks, up to what is around them;
+and size counts with a power of 1.5. Candidates within 2 % of the largest product are as good; of these the
 one that covers least is chosen, since of two masks that do the same the smaller one is right.
 
 One alpha does not suit all images: maps of some are broader than of others. So every image gets its own: its three
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ALPHAS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-"""Candidates for alpha: an object begins at a score of 0.38, 0.28, 0.19, 0.12, 0.07, 0.05, 0.03."""
+ALPHAS = (2.0, 3.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+"""Candidates for alpha: an object begins at a score of 0.38, 0.32, 0.28, 0.19, 0.12, 0.07, 0.05, 0.03."""
 
 BETAS = (8.0, 16.0, 32.0)
 """Candidates for beta."""
@@ -66,14 +66,11 @@ IMAGES = 48
 WALK_IMAGES = 96
 """The same for beta and t, between which less is at stake, and more chance."""
 
-_PLAIN = 1.0, 1.0
+_POWERS = 0.5, 1.5
 """Powers of the classifier's evidence, and of the share of the image that is not covered."""
 
 _ROUNDS = 0.5, 1.0
 """The same when the masks of IAL's rounds are compared."""
-
-_WALKS = 0.5, 1.5
-"""The same when walks are compared."""
 
 _TIE = 0.02
 """Scores that are lower by no more than this share are as good: the means over the images are no surer."""
@@ -123,7 +120,7 @@ def choose_alpha(data: TagDataset, cams: Mapping[str, Cams], judge: MaskJudge) -
         return judge(data[name], [torch.cat([background_scores(maps, alpha)[None], maps]) for alpha in ALPHAS])
 
     found = np.mean(map_images(judge_image, names, "choosing alpha"), axis=0)
-    scores = _product(found)
+    scores = _product(found, _POWERS)
     words = [[f"{alpha:g}"] for alpha in ALPHAS]
     chosen, evidence = _decide(f"Seeds: CAM + CRF on {len(names)} images", ["alpha"], words, found, scores)
     return Choice({"alpha": ALPHAS[chosen]}, float(scores[chosen]), evidence, _numbers(found))
@@ -163,8 +160,8 @@ def choose_walk(
     found = np.stack(map_images(judge_image, names, "choosing alpha, beta and t"))
     grids = found.reshape(len(names), -1, len(alphas), 3).swapaxes(0, 1)
     own = np.stack([_each_at_its_own(grid) for grid in grids])
-    scores = _product(own, _WALKS).mean(axis=1)
-    common = [int(np.argmax(_product(grid.mean(axis=0), _WALKS))) for grid in grids]
+    scores = _product(own, _POWERS).mean(axis=1)
+    common = [int(np.argmax(_product(grid.mean(axis=0), _POWERS))) for grid in grids]
     pairs = [(beta, step) for beta in betas for step in steps]
     words = [[f"{beta:g}", str(step), f"{alphas[place]:g}"] for (beta, step), place in zip(pairs, common, strict=True)]
     title = f"Walk: walk + CRF on {len(names)} images, each with its own alpha"
@@ -199,7 +196,7 @@ def choose_image_alpha(
     start = torch.cat([maps, *(background_scores(maps, alpha)[None] for alpha in ALPHAS)])
     walked = random_walk(start, affinity, beta=beta, steps=steps)
     own = judge(image, _with_each_background(walked, len(maps)))
-    return ALPHAS[_best_with(own, np.asarray(common), _WALKS)]
+    return ALPHAS[_best_with(own, np.asarray(common), _POWERS)]
 
 
 def choose_odds(data: TagDataset, soft_of: Callable[[str], SoftMask], judge: MaskJudge) -> Choice:
@@ -249,7 +246,7 @@ def _best_with(own: np.ndarray, common: np.ndarray, powers: tuple[float, float])
 def _each_at_its_own(numbers: np.ndarray) -> np.ndarray:
     """The numbers (N, A, 3) of N images at A candidates -> (N, 3): those of the candidate that each image takes."""
     common = numbers.mean(axis=0)
-    return np.stack([own[_best_with(own, common, _WALKS)] for own in numbers])
+    return np.stack([own[_best_with(own, common, _POWERS)] for own in numbers])
 
 
 def _with_each_background(walked: Tensor, classes: int) -> list[Tensor]:
@@ -261,7 +258,7 @@ def _numbers(found: np.ndarray) -> tuple[tuple[float, float, float], ...]:
     return tuple((float(separate), float(evidence), float(share)) for separate, evidence, share in found)
 
 
-def _product(found: np.ndarray, powers: tuple[float, float] = _PLAIN) -> np.ndarray:
+def _product(found: np.ndarray, powers: tuple[float, float]) -> np.ndarray:
     """The scores (...) of candidates with the numbers (..., 3)."""
     separate, evidence, share = np.moveaxis(found, -1, 0)
     return np.asarray(separate * evidence.clip(min=0) ** powers[0] * (1 - share) ** powers[1])

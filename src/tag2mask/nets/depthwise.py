@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from timm.layers import create_conv2d
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 
@@ -18,19 +18,15 @@ class _LearnsInFloat32(nn.Conv2d):
             return super().forward(maps.float()).to(torch.get_autocast_dtype("cpu"))
 
 
-_Same = type(create_conv2d(1, 1, 3, stride=2, padding="same"))
-"""timm's convolution that pads as TensorFlow does."""
-
-
 class DepthwiseConv2d(_LearnsInFloat32):
     """A depthwise `torch.nn.Conv2d`."""
 
 
-class DepthwiseConv2dSame(_LearnsInFloat32, _Same):  # type: ignore[misc, valid-type]
+class DepthwiseConv2dSame(_LearnsInFloat32, Conv2dSame):
     """One that pads as TensorFlow does."""
 
 
-_STANDS_FOR: dict[type[nn.Module], type[nn.Conv2d]] = {nn.Conv2d: DepthwiseConv2d, _Same: DepthwiseConv2dSame}
+_STANDS_FOR: dict[type[nn.Module], type[nn.Conv2d]] = {nn.Conv2d: DepthwiseConv2d, Conv2dSame: DepthwiseConv2dSame}
 
 
 def learn_depthwise_in_float32(net: nn.Module) -> None:

@@ -68,7 +68,7 @@ class CrfSettings:
         return cls()
 
     @classmethod
-    def quick(cls, image_side: int = 320) -> CrfSettings:
+    def quick(cls, image_side: int = 320, *, pretrained: bool = False) -> CrfSettings:
         """The published widths, which are meant for photographs of 500 pixels, scaled with the images.
 
         On photographs colours have half the published weight: maps of a net from scratch are less sure than those
@@ -76,11 +76,12 @@ class CrfSettings:
 
         Args:
             image_side: typical long side of the images in pixels.
+            pretrained: the classifier started from ImageNet weights: its maps are sure enough for the published weight.
         """
         return cls(
             gaussian_sxy=3.0 * image_side / 500,
             bilateral_sxy=80.0 * image_side / 500,
-            bilateral_weight=10.0 if image_side < PHOTO_SIDE else 5.0,
+            bilateral_weight=10.0 if pretrained or image_side < PHOTO_SIDE else 5.0,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tag2mask.auto.judge import MaskJudge
@@ -18,7 +18,7 @@ from tag2mask.runs.places import CLASSIFY
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.settings import settings_from
 from tag2mask.runtime import Runtime
-from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
+from tag2mask.stages.s1_classify import ClassifySettings, check_learned, train_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, make_cams
 from tag2mask.stages.s3_seed import SeedSettings, make_seeds
 from tag2mask.stages.s4_affinity import AffinitySettings, train_affinity
@@ -97,7 +97,7 @@ class AffinityNetSettings:
             AffinitySettings.quick(images, pretrained=pretrained),
             WalkSettings.quick(image_side),
             SegmentSettings.quick(image_side, images, pretrained=pretrained),
-            CrfSettings.quick(image_side),
+            CrfSettings.quick(image_side, pretrained=pretrained),
         )
 
     @classmethod
@@ -121,6 +121,7 @@ def run_affinitynet(
     origin: Origin | None = None,
     segmenter: Segmenter | None = None,
     maps: str | Path | None = None,
+    force: bool = False,
 ) -> RunFolder:
     """Image tags to pixel masks and a segmentation network.
 
@@ -138,12 +139,15 @@ def run_affinitynet(
         maps: a folder of maps that another method made, in place of stages 1 and 2, see
             `tag2mask.datasets.outside_maps`; an image without one gets the run's own, or is an error if strict.
 
+        force: go on also with a classifier that learned nothing.
+
     Returns:
         The run folder: ``.masks``, ``.predictions``, ``.seeds``, ``.cams`` ...
 
     Raises:
         ValueError: for an empty set, a set without any tag, unreadable images if strict, settings that do not fit,
-            weights to start from that can not be had or do not fit, or maps that do not fit.
+            weights to start from that can not be had or do not fit, maps that do not fit, or a classifier that learned
+            nothing.
     """
     settings = settings or AffinityNetSettings()
     runtime = runtime or Runtime()
@@ -154,7 +158,7 @@ def run_affinitynet(
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     data = prepare(working_copies(data, settings), run, settings, runtime, strict=strict, origin=origin or Origin())
 
-    make_start(data, run, start, runtime)
+    make_start(data, run, replace(start, force=force), runtime)
     train_segmenter(data, run.masks, run, settings.segment, runtime=runtime, net=segmenter)
     return run
 
@@ -170,11 +174,16 @@ def make_start(
         start: settings of every stage, and maps of another method.
         runtime: device, precision and seed.
         masks: go on to the pseudo masks; otherwise the seeds are the end.
+
+    Raises:
+        ValueError: if the classifier learned nothing, unless the start is forced.
     """
     settings, outside, classifier = start.settings, start.outside, None
     note_maps(run, outside)
     if start.classifier:
         classifier = train_classifier(data, run, settings.classify, runtime=runtime)
+        if not start.force:
+            check_learned(data, classifier, run, settings.classify, runtime)
     else:
         run.drop_stage(CLASSIFY)
     judge = MaskJudge(classifier, settings.crf, runtime, settings.localize.max_side)

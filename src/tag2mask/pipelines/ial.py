@@ -67,6 +67,7 @@ def run_ial(
     origin: Origin | None = None,
     maps: str | Path | None = None,
     segments: str | Path | None = None,
+    force: bool = False,
 ) -> RunFolder:
     """Two networks that teach each other, round by round, from tags or from a finished run.
 
@@ -83,6 +84,7 @@ def run_ial(
         origin: how the run was asked for, for ``run.json``.
         maps: of another method, for the first stages, as of `run_affinitynet`.
         segments: a file of another method's segments in place of superpixels, see `tag2mask.datasets.outside_segments`.
+        force: go on also with a classifier that learned nothing.
 
     Returns:
         The run folder; `tag2mask.runs.round.Round` finds what the rounds made.
@@ -97,7 +99,7 @@ def run_ial(
         runtime, first = runtime or Runtime(), first or AffinityNetSettings()
         nets = ("classify", "affinity") if settings.rounds.start == "masks" else ("classify",)
         begun = begin(data, run, first, runtime, rounds=settings, maps=maps, strict=strict, used=nets)
-        settings = begun.rounds
+        settings, begun = begun.rounds, replace(begun, force=force)
         data, run = _make_first(data, run, begun, runtime, nets=nets, strict=strict, origin=origin or Origin())
         start = run
     else:

@@ -124,7 +124,7 @@ class IALSettings:
             unary=SegmentSettings.quick(image_side, images, pretrained=pretrained),
             mine=MineSettings.quick(image_side, images),
             pairwise=PairwiseSettings.quick(image_side, images),
-            crf=CrfSettings.quick(image_side),
+            crf=CrfSettings.quick(image_side, pretrained=pretrained),
         )
 
     @classmethod

@@ -42,12 +42,14 @@ class Beginning(Generic[Rounds]):
         rounds: of the EM rounds, likewise.
         outside: maps of another method, if there are any.
         classifier: whether there is one; otherwise stage 1 is left out.
+        force: go on also with a classifier that learned nothing.
     """
 
     settings: AffinityNetSettings
     rounds: Rounds
     outside: OutsideMaps | None = None
     classifier: bool = True
+    force: bool = False
 
     def needed(self, *nets: str) -> tuple[str, ...]:
         """The networks that are trained: of these all, or all but the classifier."""

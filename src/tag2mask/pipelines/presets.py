@@ -50,6 +50,7 @@ class Asked:
         strict: a broken image is an error.
         maps: folder of maps of another method.
         segments: file of segments of another method, for the EM rounds.
+        force: go on also with a classifier that learned nothing.
     """
 
     origin: Origin
@@ -58,6 +59,7 @@ class Asked:
     strict: bool = False
     maps: Path | None = None
     segments: Path | None = None
+    force: bool = False
 
 
 def preset_settings(preset: str, kind: type[Settings], data: TagDataset, begin: BackboneStart) -> Settings:
@@ -99,18 +101,18 @@ def run_as_asked(data: TagDataset, out: Path, asked: Asked, runtime: Runtime) ->
         ValueError: as `run_affinitynet` and `run_ial`, and for a change that can not be.
     """
     origin, changes = asked.origin, asked.changes
+    given: dict[str, Any] = {"strict": asked.strict, "maps": asked.maps, "force": asked.force}
     first = preset_settings(origin.preset, AffinityNetSettings, data, origin.backbone)
     if asked.method is Method.AFFINITYNET:
         settings = change_settings(first, changes)
         if asked.segments is not None:
             raise ValueError("--segments: they stand for the superpixels of EM rounds, which need --method ial.")
-        strict, maps = asked.strict, asked.maps
-        return run_affinitynet(data, out, settings, runtime=runtime, strict=strict, origin=origin, maps=maps)
+        return run_affinitynet(data, out, settings, runtime=runtime, origin=origin, **given)
     of_rounds = [change for change in changes if change.partition(".")[0] in IALSettings.__dataclass_fields__]
     rounds = change_settings(preset_settings(origin.preset, IALSettings, data, origin.backbone), of_rounds)
     first = change_settings(first, [change for change in changes if change not in of_rounds])
-    given: dict[str, Any] = {"strict": asked.strict, "maps": asked.maps, "segments": asked.segments}
-    return run_ial(data, out, rounds, first=first, runtime=runtime, origin=origin, **given)
+    segments = asked.segments
+    return run_ial(data, out, rounds, first=first, runtime=runtime, origin=origin, segments=segments, **given)
 
 
 def run_rounds(

@@ -10,17 +10,20 @@ import torch
 from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
+from tag2mask.learning.base_rate import (
+    check_better_than_guessing,
+    held_out_precision,
+    tags_of,
+    weights_of,
+)
 from tag2mask.learning.batches import epoch_batches
 from tag2mask.learning.fit import fit
 from tag2mask.learning.schedule import HEAD_FACTOR, NetSettings, check_long_side, crop_side, epochs_for, view_sides
 from tag2mask.learning.views import random_view
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.classifier import CamClassifier
-from tag2mask.nets.looking import whole_view
 from tag2mask.nets.paper_backbones import PaperBackbone, freeze_first_stages
-from tag2mask.ops.losses import tag_loss, tag_weights
-from tag2mask.ops.ranking import mean_average_precision
-from tag2mask.ops.sizes import limit_long_side
+from tag2mask.ops.losses import tag_loss
 from tag2mask.records import PHOTO_SIDE, TaggedBatch
 from tag2mask.weights.matching import in_own_names
 from tag2mask.weights.starting import loaded_backbone
@@ -127,6 +130,7 @@ class ClassifySettings(NetSettings):
                 dropout=0.0,
                 long_side=view_sides(side, SMALLEST_VIEW, LARGEST_VIEW),
                 crop=TUNED_SIDE,
+                balance=0.5,
             )
         return cls(
             epochs=epochs_for(images, VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
@@ -229,10 +233,8 @@ def train_classifier(
         freeze_first_stages(net.backbone.net)
     views = TaggedViews(data, settings, net.backbone, runtime)
     batches, steps = epoch_batches(views, collate_tagged, settings, runtime, STAGE)
-    weights = None
-    if settings.balance:
-        weights = tag_weights(torch.stack([data.tags(name) for name in data.names]), settings.balance)
-        weights = weights.to(runtime.device)
+    weights = weights_of(tags_of(data, data.names), settings)
+    weights = None if weights is None else weights.to(runtime.device)
 
     def loss(model: nn.Module, batch: TaggedBatch) -> dict[str, Tensor]:
         device = runtime.device
@@ -247,16 +249,20 @@ def train_classifier(
     return net
 
 
-def held_out_precision(data: TagDataset, net: CamClassifier, settings: ClassifySettings, runtime: Runtime) -> float:
-    """Mean average precision of the tags of the held-out images; NaN if none of them has tags."""
-    names = [name for name in data.val_names if bool(data.tags(name).any())]
-    if not names:
-        return math.nan
-    side = (settings.long_side[0] + settings.long_side[1]) // 2
-    logits = []
-    with runtime.inference(net):
-        for name in names:
-            image = data[name]
-            view = whole_view(image.pixels, limit_long_side(image.image_size, side), net.backbone, runtime)
-            logits.append(net(view).float().cpu()[0])
-    return mean_average_precision(torch.stack(logits), torch.stack([data.tags(name) for name in names]))
+def check_learned(
+    data: TagDataset, net: CamClassifier, run: RunFolder, settings: ClassifySettings, runtime: Runtime
+) -> None:
+    """Require that a trained classifier knows more than how often each class is there.
+
+    Args:
+        data: that it was trained on.
+        net: the classifier.
+        run: with the curve of its loss.
+        settings: of its training.
+        runtime: device, precision and seed.
+
+    Raises:
+        ValueError: if its loss is that of guessing, and it finds images with a tag no better than by chance.
+    """
+    loss = run.stage_summaries()[STAGE].curves["loss"][-1][1]
+    check_better_than_guessing(data, net, loss, settings, runtime)

