@@ -43,6 +43,9 @@ STAGE = "06_segment"
 VIEWS, FEWEST_EPOCHS, MOST_EPOCHS = 3_500, 6, 30
 """Quick: a small net that starts from the classifier settles after so many views (docs/results.md)."""
 
+TUNED_VIEWS = 2_000
+"""The same where the classifier started from ImageNet weights."""
+
 SMALLEST_VIEW, LARGEST_VIEW = 0.7, 1.2
 """Quick: long sides of training views, as shares of the image's."""
 
@@ -97,7 +100,7 @@ class SegmentSettings(NetSettings):
             pretrained: the classifier started from ImageNet weights.
         """
         return cls(
-            epochs=epochs_for(images, VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
+            epochs=epochs_for(images, TUNED_VIEWS if pretrained else VIEWS, FEWEST_EPOCHS, MOST_EPOCHS),
             batch_size=8,
             rate=3e-4 if pretrained else 1e-3,
             optimizer="adamw",

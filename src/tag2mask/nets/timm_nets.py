@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -114,13 +115,26 @@ def create_features(name: str, output_stride: int, *, pretrained: bool, keep: Ke
             # Built once to be asked for its levels. The random numbers that this takes are part of every seeded run.
             whole = info_of(timm.create_model(name, **wanted))
             wanted["out_indices"] = _first(whole, keep)
-        net = create_timm(name, wanted, given)
+        net = without_idle_blocks(create_timm(name, wanted, given))
     except MISFITS:
         whole, net = _undilated(name, given, keep)
     found = int((whole or info_of(net)).reduction()[-1])
     if output_stride in {found, int(info_of(net).reduction()[-1])}:
         return net
     raise StrideError.of(name, output_stride, found)
+
+
+def without_idle_blocks(net: nn.Module) -> nn.Module:
+    """A network of feature levels without the blocks behind the last one: EfficientNets would compute them in vain.
+
+    Args:
+        net: changed in place.
+    """
+    blocks = getattr(net, "blocks", None)
+    last = re.fullmatch(r"blocks\.(\d+)", str(info_of(net).module_name()[-1]))
+    if isinstance(blocks, nn.Sequential) and last:
+        del blocks[int(last[1]) + 1 :]
+    return net
 
 
 def info_of(net: nn.Module) -> Any:

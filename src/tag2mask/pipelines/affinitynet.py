@@ -95,7 +95,7 @@ class AffinityNetSettings:
             LocalizeSettings.quick(image_side, pretrained=pretrained),
             SeedSettings.quick(image_side),
             AffinitySettings.quick(images, pretrained=pretrained),
-            WalkSettings.quick(image_side),
+            WalkSettings.quick(image_side, pretrained=pretrained),
             SegmentSettings.quick(image_side, images, pretrained=pretrained),
             CrfSettings.quick(image_side, pretrained=pretrained),
         )

@@ -18,6 +18,7 @@ from tag2mask.ops.sizes import resize_labels, size_of
 from tag2mask.parallel import map_images
 from tag2mask.records import Cams, PixelAffinity, PseudoMask
 from tag2mask.runs.image_numbers import Tally
+from tag2mask.runs.places import SEED
 from tag2mask.runs.places import WALK as STAGE
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ class WalkSettings:
 
     Args:
         alpha: exponent of the background score that walks along (paper: 16); "auto" chooses this and the next
-            two from the images, and then alpha once more for every image, see `tag2mask.auto.choose`.
+            two from the images, and then alpha once more for every image, see `tag2mask.auto.choose`; "seeds" takes
+            the alpha at which stage 3 found objects: maps that are sure need no other.
         beta: sharpening of the affinity (paper: 8).
         steps: length t of the walk (paper: 256).
         max_side: images with a longer side are shrunk to it for the CRF; 0 means never. Bounds time and memory.
     """
 
-    alpha: float | Literal["auto"] = "auto"
+    alpha: float | Literal["auto", "seeds"] = "auto"
     beta: float | Literal["auto"] = "auto"
     steps: int | Literal["auto"] = "auto"
     max_side: int = 1024
@@ -64,12 +66,17 @@ class WalkSettings:
         return cls(alpha=16.0, beta=8.0, steps=256, max_side=0)
 
     @classmethod
-    def quick(cls, image_side: int = 320) -> WalkSettings:
+    def quick(cls, image_side: int = 320, *, pretrained: bool = False) -> WalkSettings:
         """For a CPU.
 
         Args:
             image_side: typical long side of the images in pixels.
+            pretrained: the classifier started from ImageNet weights. Then its maps are sure, so that one alpha suits
+                all images, and beta and t matter little; and what the classifier sees in ever larger masks misleads
+                the choice (docs/results.md).
         """
+        if pretrained:
+            return cls(alpha="seeds", beta=16.0, steps=64, max_side=image_side)
         return cls(max_side=image_side)
 
 
@@ -169,6 +176,8 @@ def walk_masks(
     masks, walks, boundaries = run.masks, run.walks, run.boundaries
     if stage.finished:
         return masks
+    if settings.alpha == "seeds":
+        settings = replace(settings, alpha=float(run.chosen(SEED)["alpha_object"]))
     walk, evidence = _walk(data, cams, stage, settings, learned=learned, judge=judge)
     tally = Tally(stage)
 
