@@ -1,5 +1,6 @@
 """The commands: what they print, what they leave, and with which status they end."""
 
+import hashlib
 import json
 import os
 import re
@@ -37,7 +38,8 @@ def sets_of(changes):
     return [word for change in changes for word in ("--set", change)]
 
 
-SETS, ROUND_SETS = sets_of(SHORT), sets_of(SHORT_ROUNDS)
+# Networks that learn for a second may well have learned nothing.
+SETS, ROUND_SETS = ["--from-scratch", "--force", *sets_of(SHORT)], sets_of(SHORT_ROUNDS)
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def test_weights_that_can_not_be_had_are_told_in_a_line_and_leave_nothing(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     words = ["run", scenes_folder, "--out", tmp_path / "run", "--device", "cpu"]
     for more, told in (
-        (["--pretrained"], "--weights FILE"),
+        (["--pretrained", "--backbone", "resnet18"], "--weights FILE"),
         (["--weights", tmp_path / "net.pth"], "net.pth: expected a file with weights"),
         (["--backbone", "resnetx"], "Near: "),
         (["--backbone", "resnet38", "--pretrained"], "--weights FILE"),
@@ -347,7 +349,7 @@ def test_a_backbone_and_its_weights_are_those_of_all_nets_and_of_later_rounds(co
     out = tmp_path / "run"
     first, rounds = ([change for change in changes if "backbone" not in change] for changes in (SHORT, SHORT_ROUNDS))
     words = ["run", scenes_folder, "--out", out, "--device", "cpu", "--precision", "32", *sets_of(first)]
-    begin = ["--backbone", "test_vit", "--weights", tmp_path / "vit.pth"]
+    begin = ["--backbone", "test_vit", "--weights", tmp_path / "vit.pth", "--force"]
     status, printed, err = command(*words, *begin)
     assert status == 0, err
     assert "walk + CRF" in printed
@@ -356,6 +358,8 @@ def test_a_backbone_and_its_weights_are_those_of_all_nets_and_of_later_rounds(co
         "name": "test_vit",
         "pretrained": False,
         "weights": str(tmp_path / "vit.pth"),
+        "source": str(tmp_path / "vit.pth"),
+        "digest": hashlib.sha256((tmp_path / "vit.pth").read_bytes()).hexdigest(),
     }
     nets = [record["settings"][part] for part in ("classify", "affinity", "segment")]
     assert {(net["backbone"], net["output_stride"]) for net in nets} == {("test_vit", 16)}

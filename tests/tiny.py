@@ -114,7 +114,7 @@ def tiny_runtime(seed: int = 0) -> Runtime:
 
 
 def tiny_run(data: TagDataset, out: Path, settings: AffinityNetSettings | None = None, **facts: object) -> RunFolder:
-    return run_affinitynet(data, out, settings or tiny_settings(), runtime=tiny_runtime(), **facts)
+    return run_affinitynet(data, out, settings or tiny_settings(), runtime=tiny_runtime(), **{"force": True, **facts})
 
 
 def tiny_rounds(**changes: object) -> IALSettings:
@@ -137,7 +137,8 @@ def with_changes(settings: IALSettings, **parts: dict[str, object]) -> IALSettin
 
 
 def tiny_ial(data: TagDataset, out: Path, settings: IALSettings | None = None, **more: object) -> RunFolder:
-    return run_ial(data, out, settings or tiny_rounds(), runtime=tiny_runtime(), **more)
+    # Networks that learn for a second may well have learned nothing.
+    return run_ial(data, out, settings or tiny_rounds(), runtime=tiny_runtime(), **{"force": True, **more})
 
 
 def origin_of(folder: Path) -> Origin:

@@ -108,7 +108,9 @@ def check_better_than_guessing(
     """
     tags = tags_of(data, data.names)
     guess = guessing_loss(tags, weights_of(tags, settings))
-    if loss < NEAR * guess:
+    differ = bool((tags.any(dim=0) & ~tags.all(dim=0)).any())
+    # A class that all images have, or none, is nothing to learn.
+    if not differ or loss < NEAR * guess:
         return
     names = data.names[:: max(1, len(data.names) // LOOKED_AT)]
     if not ranks_by_chance(tag_logits(data, names, net, settings, runtime), tags_of(data, names)):

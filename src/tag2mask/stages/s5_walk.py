@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runs.stage_folder import StageFolder
 
+FLATTENED = 1.5
+"""Times the alpha of the seeds, of a walk with "seeds"."""
+
 _NO_JUDGE = f"{STAGE}: a value is 'auto', which needs a judge of masks. Give one, or fixed values."
 
 
@@ -45,7 +48,7 @@ class WalkSettings:
     Args:
         alpha: exponent of the background score that walks along (paper: 16); "auto" chooses this and the next
             two from the images, and then alpha once more for every image, see `tag2mask.auto.choose`; "seeds" takes
-            the alpha at which stage 3 found objects: maps that are sure need no other.
+            1.5 times the alpha at which stage 3 found objects, since the walk flattens the maps a little.
         beta: sharpening of the affinity (paper: 8).
         steps: length t of the walk (paper: 256).
         max_side: images with a longer side are shrunk to it for the CRF; 0 means never. Bounds time and memory.
@@ -177,7 +180,7 @@ def walk_masks(
     if stage.finished:
         return masks
     if settings.alpha == "seeds":
-        settings = replace(settings, alpha=float(run.chosen(SEED)["alpha_object"]))
+        settings = replace(settings, alpha=FLATTENED * float(run.chosen(SEED)["alpha_object"]))
     walk, evidence = _walk(data, cams, stage, settings, learned=learned, judge=judge)
     tally = Tally(stage)
 
