@@ -16,6 +16,7 @@ from tag2mask.options import (
     Computing,
     Device,
     Folder,
+    Force,
     FromScratch,
     Lists,
     Method,
@@ -66,6 +67,7 @@ def demo(
     *,
     out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
     from_scratch: FromScratch = False,
+    force: Force = False,
     scenes: Scenes,
     computing: Computing,
 ) -> None:
@@ -83,7 +85,7 @@ def demo(
     source = Source("folder", str((out / "data").resolve()), seed=computing.seed)
     origin = Origin("quick", source, best_start(from_scratch=from_scratch))
     runtime = Runtime(computing.device, computing.precision.value, computing.seed)
-    folder = run_as_asked(data, out, Asked(origin, changes=computing.set_ or (), strict=True), runtime)
+    folder = run_as_asked(data, out, Asked(origin, changes=computing.set_ or (), strict=True, force=force), runtime)
     _report(folder, data)
     say(f"picture: {write_sheet(folder, data)}")
 

@@ -75,6 +75,8 @@ class Lists:
     tags_file: Annotated[Path | None, typer.Option(help="Of PASCAL VOC: tags of the authors' cls_labels.npy.")] = None
 
 
+Force = Annotated[bool, typer.Option("--force", help="Go on also where the classifier learned nothing.")]
+
 FromScratch = Annotated[
     bool, typer.Option("--from-scratch", help="Start from random weights, also where ImageNet weights are installed.")
 ]
@@ -93,7 +95,7 @@ class Outside:
         Path | None, typer.Option(help="Folder of maps of another method, in place of the classifier's (docs/maps.md).")
     ] = None
     segments: Segments = None
-    force: Annotated[bool, typer.Option("--force", help="Go on also where the classifier learned nothing.")] = False
+    force: Force = False
 
 
 @dataclass(frozen=True)
