@@ -83,7 +83,7 @@ def demo(
 
     data = demo_folder(out, count=scenes.count, val_count=scenes.val_count, size=scenes.size, seed=computing.seed)
     source = Source("folder", str((out / "data").resolve()), seed=computing.seed)
-    origin = Origin("quick", source, best_start(from_scratch=from_scratch))
+    origin = Origin("quick", source, best_start(from_scratch=from_scratch, changes=computing.set_ or ()))
     runtime = Runtime(computing.device, computing.precision.value, computing.seed)
     folder = run_as_asked(data, out, Asked(origin, changes=computing.set_ or (), strict=True, force=force), runtime)
     _report(folder, data)
@@ -147,7 +147,7 @@ def run(
 
     source = find_source(folder, **vars(lists), val_fraction=val_fraction, seed=computing.seed)
     data = open_source(source)
-    begin = best_start(preset.value, **vars(nets))
+    begin = best_start(preset.value, **vars(nets), changes=computing.set_ or ())
     origin, method_ = Origin(preset.value, source, begin), presets.Method(method.value)
     asked = presets.Asked(origin, method_, computing.set_ or (), strict, **vars(outside))
     runtime = Runtime(computing.device, computing.precision.value, computing.seed)

