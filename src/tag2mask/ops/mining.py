@@ -7,7 +7,6 @@ what it looks like. Where both agree and the classifier is sure, the region is w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,9 +14,7 @@ from torch import Tensor
 from tag2mask.checks import check_dtype, check_number, check_range, check_shape
 from tag2mask.labels import IGNORE, channels_from_labels, labels_from_channels
 from tag2mask.ops.superpixels import region_majority
-
-if TYPE_CHECKING:
-    from tag2mask.records import Regions
+from tag2mask.records import Regions  # noqa: TC001  (the examples make some)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
