@@ -245,6 +245,8 @@ def _report(folder: RunFolder, data: TagDataset) -> None:
     final = folder.final_masks()
     if final is not None:
         say(f"masks:  {final.folder}")
+    if folder.outdated_rounds():
+        say(f"rounds: made from other images or tags, passed over; tag2mask ial {folder.path} makes them anew")
     say(f"report: {folder.path / 'report.html'}")
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from painted import Numbers, Stripes, fill_round, finish_round, note_run, rounds
 from tag2mask.runs.places import PAIRWISE, REFINE, ROUND_STAGES, SHARPEN, UNARY
 from tag2mask.runs.round import Round
 from tag2mask.runs.run_folder import RunFolder
-from tag2mask.runs.stage_folder import Upstream
+from tag2mask.runs.stage_folder import Upstream, state_of
 
 
 @pytest.fixture
@@ -65,6 +66,26 @@ def test_a_round_begun_anew_with_other_settings_is_not_finished_until_its_last_s
 def test_other_seeds_of_the_start_leave_rounds_finished(whole):
     whole.open_stage("03_seed", Numbers(5)).finish("seeds", items=2)
     assert rounds_of(whole) == 2
+
+
+def test_rounds_of_other_images_or_tags_are_passed_over(whole):
+    assert whole.last_round() is not None
+    assert not whole.outdated_rounds()
+    whole.write_manifest(replace(whole.manifest(), digest="of other tags"))
+    assert whole.last_round() is None
+    assert whole.outdated_rounds()
+    Round(whole, 1).check_whole(masks_only=True)
+    final = whole.final_masks()
+    assert final is None or "rounds" not in str(final.folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"settings": {}}', '{"finished": 1}', "null"])
+def test_a_damaged_state_of_a_stage_is_told(run, content):
+    folder = run.path / "01_classify"
+    folder.mkdir(exist_ok=True)
+    (folder / "stage.json").write_text(content)
+    with pytest.raises(ValueError, match=r"stage\.json: expected the state of a stage"):
+        state_of(folder)
 
 
 def test_without_a_pairwise_network_a_round_can_be_finished(run):

@@ -60,7 +60,19 @@ class Round:
         needed = [state for stage, state in states.items() if stage not in spare]
         return all(state.get("finished", False) and self._is_current(state) for state in needed)
 
+    @property
+    def outdated(self) -> bool:
+        """Whether it was made from other images or tags than the run has now."""
+        states = (state_of(self.path / stage) for stage in ROUND_STAGES)
+        return any(state and not self._is_of_these_images(state) for state in states)
+
+    def _is_of_these_images(self, state: dict[str, Any]) -> bool:
+        digest = self.run.manifest().digest
+        return bool(state.get("digest", digest) == digest)
+
     def _is_current(self, state: dict[str, Any]) -> bool:
+        if not self._is_of_these_images(state):
+            return False
         after = {
             stage: key
             for stage, key in state["after"].items()
@@ -182,6 +194,8 @@ class Round:
             if self.region_scores.folder.is_dir():
                 made[MINE].append(self.region_scores)
         for stage in self.summaries():
+            if not self._is_of_these_images(state_of(self.path / stage)):
+                continue  # It will be made anew, or passed over; it need not have files of images that are new.
             for found in made.get(stage, []):
                 found.check()
             if stage in {UNARY, PAIRWISE} and not masks_only:

@@ -201,6 +201,10 @@ class RunFolder:
             count += 1
         return Round(self, count) if count else None
 
+    def outdated_rounds(self) -> bool:
+        """Whether there are EM rounds of other images or tags than the run has now."""
+        return Round(self, 1).outdated
+
     def final_masks(self) -> FinalMasks | None:
         """Which masks of the training images are this run's result; None if none are finished.
 

@@ -206,12 +206,21 @@ def load_weights_file(path: Path) -> dict[str, Tensor]:
 
 
 def state_of(path: Path) -> dict[str, Any]:
-    """What a stage's folder says of itself; empty if there is none."""
+    """What a stage's folder says of itself; empty if there is none.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
     file = path / STATE
     if not file.is_file():
         return {}
-    state: dict[str, Any] = read_json(file)
-    return state
+    state: Any = read_json(file)
+    if not isinstance(state, dict) or not isinstance(state.get("finished"), bool):
+        raise ValueError(
+            f"{file}: expected the state of a stage, with 'finished', found {str(state)[:60]!r}. It is damaged: move "
+            f"the folder {path} away, and start again to make it anew."
+        )
+    return {"settings": {}, "after": {}, **state}
 
 
 def summary_of(path: Path) -> StageSummary | None:
