@@ -111,3 +111,19 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     allowed = list(choices)
     if value not in allowed:
         raise ValueError(f"{name}: expected one of {', '.join(map(str, allowed))}, got {value!r}.")
+
+
+def some(words: Iterable[object], count: int = 5) -> str:
+    """The first of many words, and how many more there are, for a message.
+
+    Args:
+        words: any number of them.
+        count: how many to name.
+
+    Example:
+        >>> some("abcdefg"), some("ab"), some("abc", 1)
+        ('a, b, c, d, e and 2 more', 'a, b', 'a and 2 more')
+    """
+    every = list(map(str, words))
+    more = f" and {len(every) - count} more" if len(every) > count else ""
+    return ", ".join(every[:count]) + more

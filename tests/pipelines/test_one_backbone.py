@@ -178,3 +178,12 @@ def test_a_transformer_and_a_net_without_batch_norm_go_from_tags_to_masks(scenes
     image = scenes_folder / "images" / f"{scenes.val_names[0]}.png"
     for refine in (False, True):
         assert trained.predict(image, refine=refine).labels.shape == (48, 48)
+
+
+@pytest.mark.parametrize("kind", [AffinityNetSettings, IALSettings])
+def test_quick_with_weights_has_one_backbone_for_all_nets(kind):
+    nets = kind.quick(pretrained=True).nets().values()
+    assert {net.backbone for net in nets} == {"tf_efficientnet_lite0"}
+    assert kind.quick(pretrained=True) == with_backbone(
+        kind.quick(pretrained=True), "tf_efficientnet_lite0", pretrained=True
+    )

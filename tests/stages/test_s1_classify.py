@@ -7,17 +7,16 @@ import timm
 import torch
 
 from tag2mask.datasets.dataset import Reduced
+from tag2mask.learning.base_rate import check_learned
 from tag2mask.learning.schedule import crop_side
 from tag2mask.nets.backbones import Backbone
 from tag2mask.pipelines.prepare import prepare
 from tag2mask.runs.manifest import Origin
 from tag2mask.runs.run_folder import RunFolder
-from tag2mask.runs.stage_summary import StageSummary
 from tag2mask.stages.s1_classify import (
     ClassifySettings,
     TaggedViews,
     build_classifier,
-    check_learned,
     train_classifier,
 )
 from tiny import tiny_runtime, tiny_settings
@@ -88,25 +87,15 @@ def test_the_first_stages_of_the_papers_networks_stay_as_they_came(scenes, tmp_p
     assert any(key.startswith("backbone.net.stage1") for key in changed["scratch"])
 
 
-class Told:
-    """A run whose classifier ended with a loss."""
-
-    def __init__(self, loss):
-        self.loss = loss
-
-    def stage_summaries(self):
-        return {"01_classify": StageSummary("", 0, 0.0, {"loss": [(1, self.loss)]})}
-
-
 def test_a_classifier_that_learned_nothing_is_refused(scenes):
     settings = tiny_settings().classify
     net = build_classifier(settings, 6, tiny_runtime())
     torch.nn.init.zeros_(net.head.weight)
-    check_learned(scenes, net, Told(0.7), settings, tiny_runtime())
+    check_learned(scenes, net, 0.7, settings, tiny_runtime())
     many = Reduced(scenes, scenes.names * 6, ())
     with pytest.raises(ValueError, match=r"learned nothing.*tag2mask.weights.*--force"):
-        check_learned(many, net, Told(0.7), settings, tiny_runtime())
-    check_learned(many, net, Told(0.1), settings, tiny_runtime())
+        check_learned(many, net, 0.7, settings, tiny_runtime())
+    check_learned(many, net, 0.1, settings, tiny_runtime())
 
 
 def test_quick_with_weights_is_a_short_fine_tuning():

@@ -126,18 +126,6 @@ def _kind_and_image(call: str, suffix: str, known: Collection[str]) -> tuple[str
     return "pictures", next((one for one in folders if one in known), "")
 
 
-def some(words: Iterable[object]) -> str:
-    """The first five, and how many more there are.
-
-    Example:
-        >>> some("abcdefg"), some("ab")
-        ('a, b, c, d, e and 2 more', 'a, b')
-    """
-    every = list(map(str, words))
-    more = f" and {len(every) - 5} more" if len(every) > 5 else ""
-    return ", ".join(every[:5]) + more
-
-
 def _key(call: str) -> str:
     # macOS stores accents in two pieces where others write one.
     return unicodedata.normalize("NFC", call)

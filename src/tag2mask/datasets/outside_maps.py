@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from tag2mask.checks import some
 from tag2mask.datasets.images import read_grey, read_mask
-from tag2mask.datasets.outside_listing import LAYOUT, MapFiles, list_maps, some
+from tag2mask.datasets.outside_listing import LAYOUT, MapFiles, list_maps
 from tag2mask.datasets.outside_scores import checked_scores, map_arrays, map_picture
 from tag2mask.disk import file_digest
 from tag2mask.labels import BACKGROUND, IGNORE, labels_from_class_ids

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tag2mask.datasets.outside_listing import some
+from tag2mask.checks import some
 from tag2mask.disk import file_digest, read_json
 from tag2mask.ops.segments import paint_segments
 from tag2mask.ops.superpixels import resize_regions

@@ -94,9 +94,7 @@ def held_out_precision(data: TagDataset, net: CamClassifier, settings: TagSettin
     return mean_average_precision(tag_logits(data, names, net, settings, runtime), tags_of(data, names))
 
 
-def check_better_than_guessing(
-    data: TagDataset, net: CamClassifier, loss: float, settings: TagSettings, runtime: Runtime
-) -> None:
+def check_learned(data: TagDataset, net: CamClassifier, loss: float, settings: TagSettings, runtime: Runtime) -> None:
     """Require that a trained classifier knows more than how often each class is there.
 
     Args:

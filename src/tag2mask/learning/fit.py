@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from tag2mask.checks import some
 from tag2mask.nets.roles import roles_of
 from tag2mask.progress import progress_bar
 from tag2mask.runs.stage_summary import Curves, TrainingState
@@ -153,10 +154,9 @@ class Learner:
             loss = torch.stack([term.float() for term in terms.values()]).sum()
         values = {name: float(term.detach()) for name, term in terms.items()}
         if not math.isfinite(sum(values.values())):
-            names = list(getattr(batch, "names", ()))
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            names = some(getattr(batch, "names", ()), _NAMED)
             told = ", ".join(f"{name} {value:g}" for name, value in values.items())
-            raise NotFiniteError(f"expected a finite loss, got {told} on the images {', '.join(names[:_NAMED])}{more}.")
+            raise NotFiniteError(f"expected a finite loss, got {told} on the images {names}.")
         self._optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(loss)
         if self._clip > 0:

@@ -18,6 +18,13 @@ Jitter = tuple[float, float, float, float]
 HEAD_FACTOR = 10.0
 """What is new learns so many times faster than a backbone that starts from weights of others (authors' code)."""
 
+TUNED_BACKBONE = "tf_efficientnet_lite0"
+"""Quick, with ImageNet weights: the network whose weights can be installed."""
+
+TUNED_SIDE = 224
+"""Side in pixels at which a quick network with ImageNet weights sees images: that of its own training. Smaller images
+are enlarged to it."""
+
 CROP_SHARE, CROP_MULTIPLE, SMALLEST_CROP = 0.75, 16, 64
 """Of a quick training view: its side as a share of the image's long side, what it is a multiple of, the least."""
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tag2mask.auto.judge import MaskJudge
 from tag2mask.datasets.dataset import typical_side
+from tag2mask.learning.base_rate import check_learned
 from tag2mask.learning.learned_pairs import LearnedPairs
+from tag2mask.learning.schedule import TUNED_BACKBONE
 from tag2mask.learning.segmenting import SegmentSettings
 from tag2mask.ops.crf import CrfSettings
-from tag2mask.pipelines.one_backbone import check_backbones
+from tag2mask.pipelines.one_backbone import check_backbones, with_backbone
 from tag2mask.pipelines.outside import Beginning, begin, note_maps
 from tag2mask.pipelines.prepare import prepare, working_copies
 from tag2mask.runs.manifest import MANIFEST, SCHEMA_VERSION, Origin
@@ -18,7 +20,7 @@ from tag2mask.runs.places import CLASSIFY
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.settings import settings_from
 from tag2mask.runtime import Runtime
-from tag2mask.stages.s1_classify import ClassifySettings, check_learned, train_classifier
+from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, make_cams
 from tag2mask.stages.s3_seed import SeedSettings, make_seeds
 from tag2mask.stages.s4_affinity import AffinitySettings, train_affinity
@@ -90,7 +92,7 @@ class AffinityNetSettings:
             images: how many there are; small sets get more epochs.
             pretrained: the classifier starts from ImageNet weights, and all other networks from the classifier.
         """
-        return cls(
+        made = cls(
             ClassifySettings.quick(image_side, images, pretrained=pretrained),
             LocalizeSettings.quick(image_side, pretrained=pretrained),
             SeedSettings.quick(image_side),
@@ -99,6 +101,7 @@ class AffinityNetSettings:
             SegmentSettings.quick(image_side, images, pretrained=pretrained),
             CrfSettings.quick(image_side, pretrained=pretrained),
         )
+        return with_backbone(made, TUNED_BACKBONE) if pretrained else made
 
     @classmethod
     def quick_for(cls, data: TagDataset, *, pretrained: bool = False) -> AffinityNetSettings:
@@ -138,7 +141,6 @@ def run_affinitynet(
             trained in place. None: one is built as the settings say.
         maps: a folder of maps that another method made, in place of stages 1 and 2, see
             `tag2mask.datasets.outside_maps`; an image without one gets the run's own, or is an error if strict.
-
         force: go on also with a classifier that learned nothing.
 
     Returns:
@@ -183,7 +185,8 @@ def make_start(
     if start.classifier:
         classifier = train_classifier(data, run, settings.classify, runtime=runtime)
         if not start.force:
-            check_learned(data, classifier, run, settings.classify, runtime)
+            loss = run.stage_summaries()[CLASSIFY].curves["loss"][-1][1]
+            check_learned(data, classifier, loss, settings.classify, runtime)
     else:
         run.drop_stage(CLASSIFY)
     judge = MaskJudge(classifier, settings.crf, runtime, settings.localize.max_side)

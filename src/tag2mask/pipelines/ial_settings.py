@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from tag2mask.checks import check_choice, check_number
 from tag2mask.datasets.dataset import typical_side
 from tag2mask.learning.pairwise import PairwiseSettings
+from tag2mask.learning.schedule import TUNED_BACKBONE
 from tag2mask.learning.segmenting import SegmentSettings
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.ops.superpixels import SuperpixelSettings
+from tag2mask.pipelines.one_backbone import with_backbone
 from tag2mask.stages.r3_mine import MineSettings
 
 if TYPE_CHECKING:
@@ -120,12 +122,13 @@ class IALSettings:
             images: how many there are; small sets get more epochs.
             pretrained: the run's classifier started from ImageNet weights.
         """
-        return cls(
+        made = cls(
             unary=SegmentSettings.quick(image_side, images, pretrained=pretrained),
             mine=MineSettings.quick(image_side, images),
             pairwise=PairwiseSettings.quick(image_side, images),
             crf=CrfSettings.quick(image_side, pretrained=pretrained),
         )
+        return with_backbone(made, TUNED_BACKBONE) if pretrained else made
 
     @classmethod
     def quick_for(cls, data: TagDataset, *, pretrained: bool = False) -> IALSettings:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from tag2mask.datasets.outside_listing import some
+from tag2mask.checks import some
 from tag2mask.datasets.outside_maps import open_maps
 from tag2mask.runs.manifest import OutsideFiles
 from tag2mask.runs.places import CLASSIFY

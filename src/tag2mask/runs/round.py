@@ -58,20 +58,17 @@ class Round:
         if states[REFINE].get("summary", {}).get("sharpened", False):
             spare.discard(SHARPEN)
         needed = [state for stage, state in states.items() if stage not in spare]
-        return all(state.get("finished", False) and self._is_current(state) for state in needed)
+        digest = self.run.manifest().digest if any(needed) else ""
+        return all(state.get("finished", False) and self._is_current(state, digest) for state in needed)
 
     @property
     def outdated(self) -> bool:
         """Whether it was made from other images or tags than the run has now."""
-        states = (state_of(self.path / stage) for stage in ROUND_STAGES)
-        return any(state and not self._is_of_these_images(state) for state in states)
-
-    def _is_of_these_images(self, state: dict[str, Any]) -> bool:
         digest = self.run.manifest().digest
-        return bool(state.get("digest", digest) == digest)
+        return any(state_of(self.path / stage).get("digest", digest) != digest for stage in ROUND_STAGES)
 
-    def _is_current(self, state: dict[str, Any]) -> bool:
-        if not self._is_of_these_images(state):
+    def _is_current(self, state: dict[str, Any], digest: str) -> bool:
+        if state.get("digest", digest) != digest:
             return False
         after = {
             stage: key
@@ -193,8 +190,9 @@ class Round:
             made[REFINE].append(self.refined_soft)
             if self.region_scores.folder.is_dir():
                 made[MINE].append(self.region_scores)
+        digest = self.run.manifest().digest
         for stage in self.summaries():
-            if not self._is_of_these_images(state_of(self.path / stage)):
+            if state_of(self.path / stage).get("digest", digest) != digest:
                 continue  # It will be made anew, or passed over; it need not have files of images that are new.
             for found in made.get(stage, []):
                 found.check()

@@ -202,8 +202,9 @@ class RunFolder:
         return Round(self, count) if count else None
 
     def outdated_rounds(self) -> bool:
-        """Whether there are EM rounds of other images or tags than the run has now."""
-        return Round(self, 1).outdated
+        """Whether the EM rounds behind the last one that counts are of other images or tags than the run has now."""
+        last = self.last_round()
+        return Round(self, 1 + (last.number if last else 0)).outdated
 
     def final_masks(self) -> FinalMasks | None:
         """Which masks of the training images are this run's result; None if none are finished.

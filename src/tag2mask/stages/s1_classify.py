@@ -11,14 +11,22 @@ from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
 from tag2mask.learning.base_rate import (
-    check_better_than_guessing,
     held_out_precision,
     tags_of,
     weights_of,
 )
 from tag2mask.learning.batches import epoch_batches
 from tag2mask.learning.fit import fit
-from tag2mask.learning.schedule import HEAD_FACTOR, NetSettings, check_long_side, crop_side, epochs_for, view_sides
+from tag2mask.learning.schedule import (
+    HEAD_FACTOR,
+    TUNED_BACKBONE,
+    TUNED_SIDE,
+    NetSettings,
+    check_long_side,
+    crop_side,
+    epochs_for,
+    view_sides,
+)
 from tag2mask.learning.views import random_view
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.classifier import CamClassifier
@@ -45,12 +53,6 @@ than the most epochs gain nothing on the smallest sets, fewer than the fewest ne
 
 SMALLEST_VIEW, LARGEST_VIEW = 0.7, 1.1
 """Quick: long sides of training views, as shares of the image's."""
-
-TUNED_BACKBONE = "tf_efficientnet_lite0"
-"""Quick, with ImageNet weights: the network whose weights can be installed."""
-
-TUNED_SIDE = 224
-"""Side of its views in pixels: that of the network's own training; smaller images are enlarged to it."""
 
 TUNED_VIEWS, TUNED_FEWEST, TUNED_MOST = 1_800, 4, 30
 """What a fine-tuning takes."""
@@ -247,22 +249,3 @@ def train_classifier(
     more = "" if math.isnan(ranked) else f", held-out mAP {100 * ranked:.1f}"
     stage.finish_training(settings.backbone, fitted.history, epochs=settings.epochs, images=len(data.names), more=more)
     return net
-
-
-def check_learned(
-    data: TagDataset, net: CamClassifier, run: RunFolder, settings: ClassifySettings, runtime: Runtime
-) -> None:
-    """Require that a trained classifier knows more than how often each class is there.
-
-    Args:
-        data: that it was trained on.
-        net: the classifier.
-        run: with the curve of its loss.
-        settings: of its training.
-        runtime: device, precision and seed.
-
-    Raises:
-        ValueError: if its loss is that of guessing, and it finds images with a tag no better than by chance.
-    """
-    loss = run.stage_summaries()[STAGE].curves["loss"][-1][1]
-    check_better_than_guessing(data, net, loss, settings, runtime)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tag2mask.checks import check_number
+from tag2mask.learning.schedule import TUNED_SIDE
 from tag2mask.nets.looking import looking_copy, whole_view
 from tag2mask.ops.cam import merge_views, normalise_maps, sharpen_diffuse, upper_fence
 from tag2mask.ops.sizes import limit_long_side
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from tag2mask.runs.stage_folder import StageFolder
     from tag2mask.runtime import Runtime
 
-TUNED_SCALES, TUNED_SIDE = (1.0, 1.5, 2.0), 224
-"""Quick, with ImageNet weights: sizes of the views relative to the image, or to this long side if it is smaller."""
+TUNED_SCALES = (1.0, 1.5, 2.0)
+"""Quick, with ImageNet weights: sizes of the views relative to the image, or to `TUNED_SIDE` if it is smaller."""
 
 ABOVE = 1.001
 """Times the fence, a mean is above it: kept maps are rounded, so that a sharpened one may come out a little higher."""

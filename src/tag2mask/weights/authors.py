@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from tag2mask.checks import some
 from tag2mask.disk import whole_file
 from tag2mask.nets.affinity_net import AffinityNet
 from tag2mask.nets.backbones import Backbone
@@ -30,7 +31,7 @@ from tag2mask.weights.authors_names import (
 from tag2mask.weights.reading import read_weights, without_wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -132,7 +133,7 @@ def read_authors(weights: str | Path | Mapping[str, Tensor], kind: Kind) -> Auth
     if backbone is None:
         raise ValueError(
             f"{source}: expected weights of the authors' code, with {_STARTS['resnet38']} (ResNet-38) or "
-            f"{_STARTS['vgg16_dilated']} (VGG-16) among them, found {_some(state)}."
+            f"{_STARTS['vgg16_dilated']} (VGG-16) among them, found {some(state, 3) or 'no tensor'}."
         )
     if found != kind:
         titles = {"classifier": "a classifier", "affinity": "an AffinityNet"}
@@ -287,10 +288,3 @@ def _check(what: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor
     if any(wrong.values()):
         told = "; ".join(f"{len(names)} {word} ({', '.join(names)})" for word, names in wrong.items() if names)
         raise ValueError(f"{what}, found {told}. Take the whole state dictionary of this network.")
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first names, for a message."""
-    every = list(names)
-    more = f" and {len(every) - 3} more" if len(every) > 3 else ""
-    return (", ".join(every[:3]) or "no tensor") + more

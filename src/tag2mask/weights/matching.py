@@ -7,6 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tag2mask.checks import some
 from tag2mask.nets.paper_backbones import PAPER_BACKBONES
 from tag2mask.nets.timm_nets import outline
 from tag2mask.weights import efficientnet_names
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from tag2mask.nets.backbones import Backbone
 
 logger = logging.getLogger(__name__)
+
+_NAMED = 4
+"""Tensors that a message names; the others are counted."""
 
 _OWN = "backbone.net."
 """In front of the backbone's names in the weights that a run's stages keep."""
@@ -69,7 +73,7 @@ def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str, 
     used = set(map(_plain, fitting))
     left_out = [name for name in state if _plain(name) not in used]
     if tell and left_out and not any(value.is_meta for value in backbone.state_dict().values()):
-        logger.info("%s: not used by the backbone: %s", source, _some(left_out))
+        logger.info("%s: not used by the backbone: %s", source, some(left_out, _NAMED))
 
 
 def in_own_names(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
@@ -100,7 +104,7 @@ def _match(backbone: Backbone, state: Mapping[str, Tensor]) -> tuple[dict[str, T
         (unexpected, f"{len(unexpected)} unexpected"),
         (shapes, f"{len(shapes)} of another shape"),
     )
-    return fitting, [f"{words} ({_some(names)})" for names, words in kinds if names]
+    return fitting, [f"{words} ({some(names, _NAMED)})" for names, words in kinds if names]
 
 
 def _unexpected(name: str, state: Mapping[str, Tensor], own: Iterable[str]) -> list[str]:
@@ -145,10 +149,3 @@ def _translated(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor] | N
         # These are no such weights: then the message is about the names that were found.
         logger.debug("timm can not translate the names for %s: %s", name, error)
         return None
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first names, for a message."""
-    every = list(names)
-    more = f" and {len(every) - 4} more" if len(every) > 4 else ""
-    return ", ".join(every[:4]) + more
