@@ -128,7 +128,7 @@ class IALSettings:
             pairwise=PairwiseSettings.quick(image_side, images),
             crf=CrfSettings.quick(image_side, pretrained=pretrained),
         )
-        return with_backbone(made, TUNED_BACKBONE) if pretrained else made
+        return with_backbone(made, TUNED_BACKBONE, pretrained=True) if pretrained else made
 
     @classmethod
     def quick_for(cls, data: TagDataset, *, pretrained: bool = False) -> IALSettings:
