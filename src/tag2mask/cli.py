@@ -32,6 +32,7 @@ from tag2mask.options import (
     Start,
     Strict,
     Verbose,
+    Version,
     grouped,
 )
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 # The heavy imports stand inside the commands, so that `tag2mask --help` answers at once.
 
 app = typer.Typer(
-    help="Turn image-level tags into pixel masks, and train a segmentation network on them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,6 +59,11 @@ def main() -> None:
     except (ValueError, FileNotFoundError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
+
+
+@app.callback()
+def package(version: Version = False) -> None:
+    """Turn image-level tags into pixel masks, and train a segmentation network on them."""
 
 
 @app.command()
@@ -252,8 +257,8 @@ def _report(folder: RunFolder, data: TagDataset) -> None:
 
 def _opened(run: Path, moved: Path | None, split: str | None = None) -> tuple[RunFolder, TagDataset]:
     """A run that was made before, and its images."""
+    from tag2mask.pipelines.opened import open_run  # noqa: PLC0415
     from tag2mask.pipelines.prepare import data_of  # noqa: PLC0415
-    from tag2mask.runs.run_folder import RunFolder  # noqa: PLC0415
 
-    folder = RunFolder.existing(run)
+    folder = open_run(run)
     return folder, data_of(folder, moved, split=split)

@@ -66,18 +66,20 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, remedy: str = "Delete it to make it again.") -> Any:
     """Read JSON.
+
+    Args:
+        path: of the file.
+        remedy: what to do if it is damaged.
 
     Raises:
         ValueError: if the file is damaged; the message says where and what to do.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: expected JSON, found a damaged file ({error}). Delete it to make it again."
-        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: expected JSON, found a damaged file ({error}). {remedy}") from error
 
 
 def write_labels(path: Path, labels: Tensor, num_classes: int) -> None:

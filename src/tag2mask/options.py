@@ -6,6 +6,7 @@ import inspect
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -37,6 +38,12 @@ class Start(StrEnum):
     MASKS = "masks"
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tag2mask {version('tag2mask')}")
+        raise typer.Exit
+
+
 class Precision(StrEnum):
     """What networks compute in."""
 
@@ -45,6 +52,9 @@ class Precision(StrEnum):
     FULL = "32"
 
 
+Version = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and exit.")
+]
 Folder = Annotated[Path, typer.Argument(help="Folder with images and tags; `tag2mask check` tells what is wrong.")]
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 Seed = Annotated[int, typer.Option(help="Every random choice derives from it.")]

@@ -70,7 +70,7 @@ class Runtime:
         if precision == "auto":
             fast = cpu_has_bfloat16() if kind == "cpu" else kind == "cuda" and torch.cuda.is_bf16_supported()
             precision = "bf16" if fast else "32"
-        self.precision: str = precision
+        self.precision: Literal["32", "bf16"] = precision
         self.fabric = _fabric(kind, "bf16-mixed" if precision == "bf16" else "32-true")
         self.seed = seed
         self.workers = workers if workers is not None else (0 if kind == "cpu" else 4)

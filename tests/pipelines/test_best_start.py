@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -57,9 +58,18 @@ def test_a_file_goes_first(tmp_path):
     assert found == BackboneStart("resnet18", False, str(file), str(file), hashlib.sha256(b"weights").hexdigest())
 
 
-@pytest.mark.parametrize("more", [{"pretrained": True}, {"weights": "file"}])
-def test_from_scratch_and_from_weights_contradict_each_other(more, tmp_path):
-    if "weights" in more:
-        more = {"weights": tmp_path / "net.pth"}
-    with pytest.raises(ValueError, match="--from-scratch"):
-        best_start(from_scratch=True, **more)
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"from_scratch": True, "pretrained": True}, "--from-scratch: .* got it with --pretrained"),
+        ({"from_scratch": True, "weights": Path("net.pth")}, "--from-scratch: .* got it with --weights net.pth"),
+        ({"pretrained": True, "weights": Path("net.pth")}, "--pretrained: .* got it with --weights net.pth"),
+        (
+            {"from_scratch": True, "changes": ["classify.start_from=imagenet"]},
+            "--from-scratch: .* got it with --set classify.start_from=imagenet",
+        ),
+    ],
+)
+def test_a_run_starts_from_one_thing(asked, found):
+    with pytest.raises(ValueError, match=found):
+        best_start(**asked)

@@ -104,6 +104,9 @@ def test_a_run_that_can_not_start_is_told_before_anything_is_computed(scenes, tm
         "nowhere": with_backbone(tiny_settings(), weights=str(tmp_path / "nowhere.pth")),
         "expected the weights of backbone 'resnet18'": with_backbone(tiny_settings(), "resnet18", weights=weights),
         "timm has no model": with_backbone(tiny_settings(segment=replace(tiny_settings().segment, backbone="resnetx"))),
+        "segment.backbone: expected the classifier's": tiny_settings(
+            segment=replace(tiny_settings().segment, backbone="resnet18", start_from="classifier")
+        ),
         "no output stride 7": tiny_settings(affinity=replace(tiny_settings().affinity, output_stride=7)),
     }
     for words, settings in bad.items():

@@ -15,10 +15,10 @@ from tag2mask.ops.crf import CrfSettings
 from tag2mask.pipelines.one_backbone import check_backbones, with_backbone
 from tag2mask.pipelines.outside import Beginning, begin, note_maps
 from tag2mask.pipelines.prepare import prepare, working_copies
-from tag2mask.runs.manifest import MANIFEST, SCHEMA_VERSION, Origin
+from tag2mask.runs.manifest import MANIFEST, Origin
 from tag2mask.runs.places import CLASSIFY
 from tag2mask.runs.run_folder import RunFolder
-from tag2mask.runs.settings import settings_from
+from tag2mask.runs.settings import nested_settings_from
 from tag2mask.runtime import Runtime
 from tag2mask.stages.s1_classify import ClassifySettings, train_classifier
 from tag2mask.stages.s2_localize import LocalizeSettings, make_cams
@@ -208,11 +208,5 @@ def settings_of(run: RunFolder) -> AffinityNetSettings:
     Raises:
         ValueError: if they are not those of this version.
     """
-    manifest, parts = run.manifest(), {}
-    kept, complete = manifest.settings, manifest.schema_version == SCHEMA_VERSION
-    for name, part in AffinityNetSettings.__dataclass_fields__.items():
-        kind: Any = part.default_factory
-        parts[name] = settings_from(
-            kind, kept.get(name, {}), f"{run.path / MANIFEST}: settings.{name}", complete=complete
-        )
-    return AffinityNetSettings(**parts)
+    manifest, where = run.manifest(), f"{run.path / MANIFEST}: settings"
+    return nested_settings_from(AffinityNetSettings, manifest.settings, where, complete=manifest.is_complete)

@@ -51,11 +51,12 @@ def best_start(
         changes: of single settings, as ``stage.field=value``: a backbone among them is not that of installed weights.
 
     Raises:
-        ValueError: if it shall start from scratch and from weights.
+        ValueError: if it shall start from more than one thing.
     """
-    if from_scratch and (pretrained or weights):
-        asked = f"--weights {weights}" if weights else "--pretrained"
-        raise ValueError(f"--from-scratch: expected it alone, got it with {asked}. Leave out one of them.")
+    asked = ["--from-scratch"] * from_scratch + ["--pretrained"] * pretrained + [f"--weights {weights}"] * bool(weights)
+    asked += [f"--set {change}" for change in changes if from_scratch and change.endswith("start_from=imagenet")]
+    if len(asked) > 1:
+        raise ValueError(f"{asked[0]}: expected it alone, got it with {asked[1]}. Leave out one of them.")
     if from_scratch:
         return BackboneStart(backbone)
     if weights:

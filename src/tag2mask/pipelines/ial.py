@@ -106,9 +106,10 @@ def run_ial(
         start = start if isinstance(start, RunFolder) else RunFolder.existing(start)
         runtime = runtime or runtime_of(start)
         _check_start(start, settings.rounds)
+        first = settings_of(start)
         if CLASSIFY not in start.stage_summaries():
-            settings = rounds_without_classifier(settings, settings_of(start).classify)
-        check_backbones(run, settings)
+            settings = rounds_without_classifier(settings, first.classify)
+        check_backbones(run, settings, classifier=first.classify.backbone)
         data, run = _adopt(working_copies(data, settings), run, start, runtime)
     run.write_manifest(replace(run.manifest(), ial=plain(settings)))
     note_segments(run, given)
@@ -134,7 +135,7 @@ def _make_first(
     """The first stages of a run, up to what its rounds start from: the data less broken images, and the run."""
     first, settings = begun.settings, begun.rounds
     check_backbones(run, first, only=begun.needed(*nets))
-    check_backbones(run, settings)
+    check_backbones(run, settings, classifier=first.classify.backbone)
     run = run if isinstance(run, RunFolder) else RunFolder(run)
     data = prepare(working_copies(data, first, settings), run, first, runtime, strict=strict, origin=origin)
     make_start(data, run, begun, runtime, masks=settings.rounds.start == "masks")

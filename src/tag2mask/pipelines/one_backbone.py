@@ -10,7 +10,7 @@ from tag2mask.runs.places import MINE, PAIRWISE, ROUNDS, UNARY
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.settings import keyed
 from tag2mask.runs.stage_folder import state_of
-from tag2mask.weights.starting import check_backbone
+from tag2mask.weights.starting import check_backbone, check_classifier_start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,18 +70,24 @@ def with_backbone(settings: Nested, name: str = "", *, pretrained: bool = False,
 
 
 def check_backbones(
-    run: str | Path | RunFolder, settings: NestedSettings, *, only: tuple[str, ...] = tuple(STAGES_OF_NETS)
+    run: str | Path | RunFolder,
+    settings: NestedSettings,
+    *,
+    classifier: str = "",
+    only: tuple[str, ...] = tuple(STAGES_OF_NETS),
 ) -> None:
     """Look at the backbones, and the weights that they start from, of all nets that a run has not trained yet.
 
     Args:
         run: the run folder, or where it shall be.
         settings: `AffinityNetSettings` or `IALSettings`.
+        classifier: its backbone, where it is not among the settings; empty: there is none.
         only: the nets that are needed.
 
     Raises:
         ValueError: if there is no such backbone, or its weights can not be had or do not fit it.
     """
+    classifier = classifier or (settings.nets()["classify"].backbone if "classify" in settings.nets() else "")
     folder = run.path if isinstance(run, RunFolder) else Path(run)
     for part, net in settings.nets().items():
         if part not in only or not net.is_used or _is_trained(folder / STAGES_OF_NETS[part], keyed(net)):
@@ -94,6 +100,10 @@ def check_backbones(
             without_last=net.levels_left_out,
             pooled=part == "classify",
         )
+        if net.start_from == "classifier" and classifier:
+            check_classifier_start(
+                net.backbone, net.output_stride, classifier, f"{part}.backbone", without_last=net.levels_left_out
+            )
 
 
 def _is_trained(stage: Path, wanted: Mapping[str, Any]) -> bool:

@@ -21,11 +21,12 @@ from tag2mask.learning.segmenting import SegmentSettings, build_segmenter, image
 from tag2mask.nets.looking import looking_copy
 from tag2mask.ops.sizes import size_of
 from tag2mask.pipelines.affinitynet import settings_of
+from tag2mask.pipelines.opened import open_run
 from tag2mask.progress import track
 from tag2mask.report.pictures import overlay
 from tag2mask.runs.places import PAIRWISE, SEGMENT, UNARY
-from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runtime import Runtime
+from tag2mask.weights.trained import load_trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tag2mask.nets.spn import PairwiseNetwork
     from tag2mask.records import PseudoMask
     from tag2mask.runs.round import Round
+    from tag2mask.runs.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +136,7 @@ def load(path: str | Path, *, runtime: Runtime | None = None, segmenter: Segment
     Raises:
         ValueError: if the folder is no run, its network is not trained yet, or is not like `segmenter`.
     """
-    run = RunFolder.existing(path)
+    run = open_run(path)
     runtime = runtime or Runtime()
     if (last := run.last_round()) is not None:
         return _load_round(last, runtime)
@@ -151,7 +153,7 @@ def load(path: str | Path, *, runtime: Runtime | None = None, segmenter: Segment
             f"{given or 'none'}. Give load a network like the one that the run was given."
         )
     net = segmenter or build_segmenter(settings, len(run.class_names()), None, runtime)
-    net.load_state_dict(run.weights(SEGMENT))
+    load_trained(net, run.weights(SEGMENT), run.path / SEGMENT)
     return TrainedRun(run, net, settings, runtime)
 
 
@@ -160,12 +162,12 @@ def _load_round(last: Round, runtime: Runtime) -> TrainedRun:
     classes = len(last.run.class_names())
     settings = last.settings(UNARY, SegmentSettings)
     net = build_segmenter(settings, classes, None, runtime)
-    net.load_state_dict(last.weights(UNARY))
+    load_trained(net, last.weights(UNARY), last.path / UNARY)
     if PAIRWISE not in last.summaries():
         return TrainedRun(last.run, net, settings, runtime)
     pairwise_settings = last.settings(PAIRWISE, PairwiseSettings)
     pairwise = build_pairwise(pairwise_settings, classes, None, runtime)
-    pairwise.load_state_dict(last.weights(PAIRWISE))
+    load_trained(pairwise, last.weights(PAIRWISE), last.path / PAIRWISE)
     return TrainedRun(last.run, net, settings, runtime, (pairwise, pairwise_settings))
 
 

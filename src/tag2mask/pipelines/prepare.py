@@ -219,5 +219,4 @@ def runtime_of(
         seed: another one than the run's.
     """
     manifest = run.manifest()
-    kept: Precision = "bf16" if manifest.precision == "bf16" else "32"
-    return Runtime(device, precision or kept, manifest.seed if seed is None else seed)
+    return Runtime(device, precision or manifest.precision, manifest.seed if seed is None else seed)

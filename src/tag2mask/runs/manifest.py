@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic_core import to_jsonable_python
 
 from tag2mask.disk import read_json, write_json
 from tag2mask.records import Source  # noqa: TC001  (likewise)
-from tag2mask.runs.typed import typed
+from tag2mask.runs.typed import OTHER_VERSION, typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ class Manifest:
     class_names: tuple[str, ...]
     digest: str
     seed: int = 0
-    precision: str = "32"
+    precision: Literal["32", "bf16"] = "32"
     device: str = "cpu"
     versions: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
@@ -107,6 +107,11 @@ class Manifest:
     maps: OutsideFiles | None = None
     segments: OutsideFiles | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all settings must be in it; version 0.1.0 had fewer."""
+        return self.schema_version == SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -136,16 +141,21 @@ def read_manifest(run: Path) -> Manifest:
     file = run / MANIFEST
     if not file.is_file():
         raise ValueError(f"{run}: expected a run folder, found no {MANIFEST} in it. Start with `tag2mask run`.")
-    content = read_json(file)
+    content = read_json(file, OTHER_VERSION)
     if not isinstance(content, dict):
-        raise ValueError(f"{file}: expected a JSON object, found {type(content).__name__}. Is it a run's?")
-    version = content.get("schema_version", 1)
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise ValueError(f"{file}: expected a JSON object, found {type(content).__name__}. {OTHER_VERSION}")
+    version = content.get("schema_version")
+    if version is None and "names" in content:
+        return typed(Manifest, _of_0_1_0(content), str(file))
+    if type(version) is int and version > SCHEMA_VERSION:
         raise ValueError(
-            f"{file}: expected schema_version up to {SCHEMA_VERSION}, found {version!r}. It was made by a newer "
+            f"{file}: expected schema_version up to {SCHEMA_VERSION}, found {version}. It was made by a newer "
             "tag2mask: update this one."
         )
-    return typed(Manifest, content if version == SCHEMA_VERSION else _of_0_1_0(content), str(file))
+    if type(version) is not int or version != SCHEMA_VERSION:
+        found = "nothing" if version is None else repr(version)[:60]
+        raise ValueError(f"{file}: schema_version: expected {SCHEMA_VERSION}, found {found}. {OTHER_VERSION}")
+    return typed(Manifest, content, str(file))
 
 
 def write_manifest(run: Path, manifest: Manifest, names: ImageNames | None = None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tag2mask.disk import file_digest
-from tag2mask.runs.typed import typed
+from tag2mask.runs.typed import OTHER_VERSION, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,8 +86,31 @@ def settings_from(kind: type[Settings], values: Mapping[str, Any], where: str, *
             now[name] = value
     spare = {field.name for field in dataclasses.fields(kind) if field.metadata.get(_IS_FILE)}
     if complete and (missing := [name for name in known if name not in now and name not in spare]):
-        raise ValueError(
-            f"{where}: {missing[0]}: expected a value, found none. It was made by another version of tag2mask: make "
-            "the run anew in another folder."
-        )
+        raise ValueError(f"{where}: {missing[0]}: expected a value, found none. {OTHER_VERSION}")
     return typed(kind, now, where)
+
+
+def nested_settings_from(
+    kind: type[Settings], values: Mapping[str, Mapping[str, Any]], where: str, *, complete: bool = True
+) -> Settings:
+    """The settings of several stages that `plain` gave the values of.
+
+    Args:
+        kind: a dataclass of dataclasses, each with its defaults.
+        values: stage -> its fields.
+        where: they are from, for the message.
+        complete: as for `settings_from`; a missing stage lacks all of its fields.
+
+    Raises:
+        ValueError: as `settings_from`, and for an unknown stage.
+    """
+    stages: dict[str, Any] = {field.name: field.default_factory for field in dataclasses.fields(kind)}
+    if unknown := [name for name in values if name not in stages]:
+        raise ValueError(
+            f"{where}.{unknown[0]}: expected one of {', '.join(stages)}, found a stage of this name. {OTHER_VERSION}"
+        )
+    parts: Any = {
+        name: settings_from(part, values.get(name, {}), f"{where}.{name}", complete=complete)
+        for name, part in stages.items()
+    }
+    return kind(**parts)

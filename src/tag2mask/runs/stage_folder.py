@@ -125,7 +125,8 @@ class StageFolder:
             more: what the line shall end with.
             segmenter: what it is called, if it was given.
         """
-        line = f"{what}, {epochs} epochs, loss {curves['loss'][-1][1]:.4f}{more}"
+        times = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+        line = f"{what}, {times}, loss {curves['loss'][-1][1]:.4f}{more}"
         self.finish(line, items=images * epochs, curves=curves, segmenter=segmenter)
 
     def load_weights(self) -> dict[str, Tensor]:

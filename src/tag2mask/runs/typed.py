@@ -10,6 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 Value = TypeVar("Value")
 
+OTHER_VERSION = "It is damaged or of another version of tag2mask: make the run anew in another folder."
+"""What to do with a file that does not hold what it should."""
+
 
 def typed(kind: type[Value], content: object, where: str) -> Value:
     """JSON as a value of a type.
@@ -31,7 +34,7 @@ def typed(kind: type[Value], content: object, where: str) -> Value:
         if unknown := [name for name in content if name not in known]:
             raise ValueError(
                 f"{where}: {unknown[0]}: expected one of {', '.join(known)}, found a field of this name. "
-                + _advice(where)
+                + OTHER_VERSION
             )
     try:
         return TypeAdapter(kind).validate_json(json.dumps(content), strict=True)
@@ -39,8 +42,4 @@ def typed(kind: type[Value], content: object, where: str) -> Value:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
         found = "nothing" if first["type"] == "missing" else f"{first['input']!r:.60}"
-        raise ValueError(f"{where}: {place}: {first['msg']}, found {found}. {_advice(where)}") from error
-
-
-def _advice(where: str) -> str:
-    return f"{where} is damaged or of another version of tag2mask: make the run anew in another folder."
+        raise ValueError(f"{where}: {place}: {first['msg']}, found {found}. {OTHER_VERSION}") from error

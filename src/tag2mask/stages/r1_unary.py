@@ -20,6 +20,7 @@ from tag2mask.ops.sizes import size_of
 from tag2mask.ops.windows import cut_window
 from tag2mask.records import SoftMask
 from tag2mask.runs.places import UNARY
+from tag2mask.weights.trained import load_trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -139,7 +140,7 @@ def learn_unary(
     stage = em_round.run.open_stage(title, (settings, *more) if more else settings, after=after)
     if stage.finished:
         net = build_segmenter(settings, classes, None, runtime)
-        net.load_state_dict(stage.load_weights())
+        load_trained(net, stage.load_weights(), stage.path)
         return net
     net = build_segmenter(settings, classes, em_round.start if before is None else None, runtime)
     if before is not None:

@@ -26,6 +26,7 @@ from tag2mask.runs.places import ESTIMATE, MINE, SUPERPIXELS
 from tag2mask.runs.round import Round
 from tag2mask.runs.stage_summary import Curves
 from tag2mask.weights.starting import starting_backbone
+from tag2mask.weights.trained import load_trained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -217,7 +218,7 @@ def _train(
     title, classes = f"{em_round.folder}/{MINE}", len(data.class_names)
     if stage.noted("curves", Curves) is not None:
         net = _build(settings, classes, None, runtime, title)
-        net.load_state_dict(stage.load_weights())
+        load_trained(net, stage.load_weights(), stage.path)
         return net
     net = _build(settings, classes, em_round.start, runtime, title)
     views = RegionViews(data, samples, em_round, settings, backbone=net.backbone, runtime=runtime)

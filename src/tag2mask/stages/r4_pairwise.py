@@ -21,6 +21,7 @@ from tag2mask.ops.sizes import size_of
 from tag2mask.ops.superpixels import join_regions, resize_regions
 from tag2mask.ops.windows import cut_window
 from tag2mask.runs.places import PAIRWISE
+from tag2mask.weights.trained import load_trained
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -141,7 +142,7 @@ def learn_pairwise(
     stage = em_round.run.open_stage(title, settings, after=after)
     if stage.finished:
         net = build_pairwise(settings, classes, None, runtime)
-        net.load_state_dict(stage.load_weights())
+        load_trained(net, stage.load_weights(), stage.path)
         return net
     net = build_pairwise(settings, classes, em_round.start if before is None else None, runtime)
     if before is not None:

@@ -35,6 +35,7 @@ from tag2mask.ops.losses import tag_loss
 from tag2mask.records import PHOTO_SIDE, TaggedBatch
 from tag2mask.weights.matching import in_own_names
 from tag2mask.weights.starting import loaded_backbone
+from tag2mask.weights.trained import load_trained
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -203,13 +204,7 @@ def load_classifier(run: RunFolder, num_classes: int, settings: ClassifySettings
         ValueError: if the weights are missing or damaged, or of another network.
     """
     net = build_classifier(replace(settings, start_from="scratch", weights=""), num_classes, runtime)
-    try:
-        net.load_state_dict(in_own_names(run.weights(STAGE), net.state_dict()))
-    except RuntimeError as error:
-        raise ValueError(
-            f"{run.path / STAGE}: expected a classifier of {settings.backbone!r} for {num_classes} classes, found "
-            "other weights. They are of another version of tag2mask: make the run anew in another folder."
-        ) from error
+    load_trained(net, in_own_names(run.weights(STAGE), net.state_dict()), run.path / STAGE)
     return net
 
 

@@ -23,6 +23,7 @@ from tag2mask.ops.seeds import seed_labels
 from tag2mask.ops.sizes import limit_long_side, working_size
 from tag2mask.ops.windows import cut_window, padded_view, random_window
 from tag2mask.weights.starting import check_stride, starting_backbone
+from tag2mask.weights.trained import load_trained
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -229,7 +230,7 @@ def train_affinity(
     if stage.finished:
         net = build_affinity_net(settings, None, runtime)
         try:
-            net.load_state_dict(stage.load_weights())
+            load_trained(net, stage.load_weights(), stage.path)
         except RuntimeError as error:
             raise ValueError(
                 f"{run.path / STAGE}: expected an AffinityNet on {settings.backbone!r} with group norms, found other "

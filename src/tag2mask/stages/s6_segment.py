@@ -10,6 +10,7 @@ from tag2mask.parallel import Turns, map_images
 from tag2mask.runs.places import CLASSIFY, WALK
 from tag2mask.runs.places import SEGMENT as STAGE
 from tag2mask.runs.stage_summary import Curves
+from tag2mask.weights.trained import load_trained
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
@@ -54,7 +55,7 @@ def train_segmenter(
     else:
         check_segmenter(net, classes)
     if curves is not None:
-        net.load_state_dict(stage.load_weights())
+        load_trained(net, stage.load_weights(), stage.path)
     else:
         curves = learn_masks(net, data, masks, settings, runtime=runtime, store=stage).history
         stage.save_weights(net.state_dict())

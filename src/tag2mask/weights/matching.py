@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _NAMED = 4
 """Tensors that a message names; the others are counted."""
 
-_OWN = "backbone.net."
+OWN = "backbone.net."
 """In front of the backbone's names in the weights that a run's stages keep."""
 
 _WHOLE = "model."
@@ -46,12 +46,12 @@ def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str, 
         backbone: filled in place; also one without memory (on the meta device), of which it is only tried.
         state: name -> tensor, of the network with its head or without.
         source: where they are from, for messages.
-        tell: log which tensors are left over.
+        tell: log which tensors are left over: those of the head, as everything else has to fit.
 
     Raises:
         ValueError: if tensors are missing, unexpected or of another shape; it names them.
     """
-    own = {name.removeprefix(_OWN): value for name, value in state.items() if name.startswith(_OWN)}
+    own = {name.removeprefix(OWN): value for name, value in state.items() if name.startswith(OWN)}
     state = {name.removeprefix(_WHOLE): value for name, value in own.items()} or state
     fitting, wrong = _match(backbone, state)
     if wrong and backbone.name in PAPER_BACKBONES:
@@ -73,7 +73,7 @@ def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str, 
     used = set(map(_plain, fitting))
     left_out = [name for name in state if _plain(name) not in used]
     if tell and left_out and not any(value.is_meta for value in backbone.state_dict().values()):
-        logger.info("%s: not used by the backbone: %s", source, some(left_out, _NAMED))
+        logger.debug("%s: not used by the backbone: %s", source, some(left_out, _NAMED))
 
 
 def in_own_names(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
@@ -83,8 +83,8 @@ def in_own_names(state: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, T
         state: name -> tensor, as a stage kept them.
         own: the network's names.
     """
-    names = {_plain(name.removeprefix(_OWN)): name for name in own}
-    return {names.get(_plain(name.removeprefix(_OWN)), name): value for name, value in state.items()}
+    names = {_plain(name.removeprefix(OWN)): name for name in own}
+    return {names.get(_plain(name.removeprefix(OWN)), name): value for name, value in state.items()}
 
 
 def _match(backbone: Backbone, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

@@ -11,10 +11,14 @@ import torch
 from tag2mask.nets import backbones
 from tag2mask.nets.backbones import Backbone, check_pretrained
 from tag2mask.weights.installed import installed_file
-from tag2mask.weights.matching import fill_backbone
+from tag2mask.weights.matching import OWN, fill_backbone
 from tag2mask.weights.reading import read_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from tag2mask.nets.timm_nets import Keep
     from tag2mask.runs.run_folder import RunFolder
 
@@ -64,7 +68,7 @@ def starting_backbone(
     if settings.start_from == "imagenet":
         return loaded_backbone(settings.backbone, settings.output_stride, weights=weights, pretrained=True, keep=keep)
     backbone = Backbone(settings.backbone, settings.output_stride, keep=keep)
-    _load_classifier(backbone, start, stage)
+    _fill_from_classifier(backbone, start.weights("01_classify"), stage)
     return backbone
 
 
@@ -176,11 +180,35 @@ def kept_levels(*, without_last: int = 0, until_stride: int = 0) -> Keep | None:
     return backbones.without_last(without_last) if without_last else None
 
 
-def _load_classifier(backbone: Backbone, start: RunFolder, stage: str) -> None:
-    """Give a backbone the weights of the run's classifier."""
-    weights = start.weights("01_classify")
+def check_classifier_start(
+    name: str, output_stride: int, classifier: str, stage: str, *, without_last: int = 0
+) -> None:
+    """Say now whether the classifier's weights will fit a network that starts from them; nothing is built.
+
+    Args:
+        name: of the network's backbone.
+        output_stride: of its last level.
+        classifier: the classifier's backbone.
+        stage: of the network, for the message.
+        without_last: how many of the deepest levels it leaves out.
+
+    Raises:
+        ValueError: if they will not.
+    """
+    if name == classifier:
+        return
+    with torch.device("meta"):
+        backbone = Backbone(name, output_stride, keep=kept_levels(without_last=without_last))
+        whole = Backbone(classifier, output_stride, pooled=True).net.state_dict()
+    _fill_from_classifier(backbone, {f"{OWN}{key}": value for key, value in whole.items()}, stage)
+
+
+def _fill_from_classifier(backbone: Backbone, weights: Mapping[str, Tensor], stage: str) -> None:
+    """Give a backbone the weights of a run's classifier."""
     try:
-        fill_backbone(backbone, weights, f"{start.path}: classifier", tell=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # On the meta device torch warns of every tensor.
+            fill_backbone(backbone, weights, "classifier", tell=False)
     except ValueError as error:
         raise ValueError(
             f"{stage}: expected the classifier's backbone to be {backbone.name!r} too, its weights do not fit. "
