@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from urllib.error import URLError
 
 import pytest
@@ -418,3 +419,7 @@ def test_demo_draws_runs_and_scores_also_with_another_seed(command, tmp_path):
     status, printed, _ = command(*words, "--seed", 4)
     assert status == 0
     assert json.loads((tmp_path / "demo" / "run.json").read_text())["seed"] == 4
+
+
+def test_the_version_is_told(command):
+    assert command("--version") == (0, f"tag2mask {version('tag2mask')}\n", "")

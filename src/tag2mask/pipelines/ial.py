@@ -105,11 +105,7 @@ def run_ial(
     else:
         start = start if isinstance(start, RunFolder) else RunFolder.existing(start)
         runtime = runtime or runtime_of(start)
-        _check_start(start, settings.rounds)
-        first = settings_of(start)
-        if CLASSIFY not in start.stage_summaries():
-            settings = rounds_without_classifier(settings, first.classify)
-        check_backbones(run, settings, classifier=first.classify.backbone)
+        settings = _fitting(settings, run, start)
         data, run = _adopt(working_copies(data, settings), run, start, runtime)
     run.write_manifest(replace(run.manifest(), ial=plain(settings)))
     note_segments(run, given)
@@ -120,6 +116,16 @@ def run_ial(
         made = run_round(data, Round(run, number, start), settings, before, judge=judge, runtime=runtime)
         before = made if settings.rounds.continued else None
     return run
+
+
+def _fitting(settings: IALSettings, run: str | Path | RunFolder, start: RunFolder) -> IALSettings:
+    """The settings of rounds for a finished run, without what needs a classifier if it has none; all looked at."""
+    _check_start(start, settings.rounds)
+    first = settings_of(start).classify
+    if CLASSIFY not in start.stage_summaries():
+        settings = rounds_without_classifier(settings, first)
+    check_backbones(run, settings, classifier=first.backbone)
+    return settings
 
 
 def _make_first(
@@ -251,6 +257,7 @@ def _adopt(
         ValueError: if the images or tags are not those of the start, or the run's folder holds something else.
     """
     known = start.manifest()
+    facts = (("seed", known.seed, runtime.seed), ("precision", known.precision, runtime.precision))
     if data.digest() != known.digest:
         raise ValueError(
             f"{start.path}: the images or tags changed since this run was made. "
@@ -268,14 +275,7 @@ def _adopt(
         own = replace(known, seed=runtime.seed, precision=runtime.precision, device=str(runtime.device))
         own = replace(own, versions=versions(), start=str(start.path.resolve()), segments=None)
         run.write_manifest(own, ImageNames(start.names(), start.names("val")))
-    elif changed := [
-        f"{name} {before} -> {now}"
-        for name, before, now in (
-            ("seed", known.seed, runtime.seed),
-            ("precision", known.precision, runtime.precision),
-        )
-        if before != now
-    ]:
+    elif changed := [f"{name} {before} -> {now}" for name, before, now in facts if before != now]:
         raise ValueError(
             f"{start.path}: rounds in the folder of their start have its seed and precision, got {', '.join(changed)}. "
             "Take another folder for the rounds."
