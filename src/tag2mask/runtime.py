@@ -68,7 +68,11 @@ class Runtime:
     ) -> None:
         kind = _kind_of(device)
         if precision == "auto":
-            fast = cpu_has_bfloat16() if kind == "cpu" else kind == "cuda" and torch.cuda.is_bf16_supported()
+            fast = (
+                cpu_has_bfloat16()
+                if kind == "cpu"
+                else kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            )
             precision = "bf16" if fast else "32"
         self.precision: Literal["32", "bf16"] = precision
         self.fabric = _fabric(kind, "bf16-mixed" if precision == "bf16" else "32-true")
