@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -49,7 +49,6 @@ def walked_pairs(affinity: PixelAffinity, settings: PairSettings) -> PixelAffini
     return replace(affinity, values=without_border_pairs(affinity.values, affinity.offsets))
 
 
-@dataclass(frozen=True, eq=False)
 class LearnedPairs:
     """What AffinityNet says of images; several threads may ask.
 
@@ -59,9 +58,10 @@ class LearnedPairs:
         runtime: where it runs.
     """
 
-    net: AffinityNet
-    settings: PairSettings
-    runtime: Runtime
+    def __init__(self, net: AffinityNet, settings: PairSettings, runtime: Runtime) -> None:
+        self.net, self.settings, self.runtime = net, settings, runtime
+        # Now, with all cores in sight: inside `map_images` every thread has its share of them.
+        self._turns = Turns(runtime.device, settings.cells * settings.output_stride)
 
     def affinity(self, image: TaggedImage) -> PixelAffinity:
         """Of all pairs of cells within the radius."""
@@ -76,7 +76,3 @@ class LearnedPairs:
     def _eval_net(self) -> AffinityNet:
         """Made when it is first asked: a run that is finished asks nothing."""
         return looking_copy(self.net, self.runtime)
-
-    @cached_property
-    def _turns(self) -> Turns:
-        return Turns(self.runtime.device, self.settings.cells * self.settings.output_stride)
