@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tag2mask.auto.choose import ALPHAS
 from tag2mask.labels import labels_from_class_ids
 from tag2mask.ops.affinity import half_disc_offsets, pair_affinity
 from tag2mask.ops.crf import CrfSettings
 from tag2mask.records import Cams, PixelAffinity, TaggedImage
-from tag2mask.stages.s5_walk import Walk, WalkSettings, image_alpha, image_mask
+from tag2mask.stages.s5_walk import Walk, WalkSettings, image_alpha, image_mask, walk_masks
 from tiny import tiny_settings
 
 PLAIN = CrfSettings(gaussian_weight=0, bilateral_weight=0)
@@ -103,3 +104,29 @@ def test_one_alpha_for_all_asks_no_judge_and_another_one_needs_it():
 def test_paper_walk():
     paper = WalkSettings.paper()
     assert (paper.alpha, paper.beta, paper.steps) == (16.0, 8.0, 256)
+
+
+class LikeColours:
+    """Says that cells of like colours belong together."""
+
+    def affinity(self, image):
+        offsets = half_disc_offsets(5)
+        grey = F.interpolate(image.pixels[None, :1].float() / 255, (12, 12), mode="area")
+        return PixelAffinity(offsets, pair_affinity(grey, offsets)[0], 4)
+
+    def walked(self, affinity):
+        return affinity
+
+
+def test_the_crf_behind_the_walk_trusts_colours_by_a_factor(scenes, copied):
+    def masks(factor, weight):
+        settings = WalkSettings(alpha=4.0, beta=8.0, steps=16, max_side=48, bilateral_factor=factor)
+        crf = CrfSettings(bilateral_weight=weight)
+        made = walk_masks(scenes, copied.cams, LikeColours(), copied, settings, crf=crf)
+        return torch.stack([made[name].confidence for name in scenes.names])
+
+    half = masks(0.5, 8.0)
+    assert half.equal(masks(1.0, 4.0))
+    assert not half.equal(masks(1.0, 8.0))
+    with pytest.raises(ValueError, match="bilateral_factor"):
+        WalkSettings(bilateral_factor=-1.0)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from tag2mask.auto.choose import ALPHAS, BETAS, STEPS, Choice, choose_image_alpha, choose_walk
+from tag2mask.checks import check_number
 from tag2mask.ops.affinity import boundary_strength
 from tag2mask.ops.cam import with_background
 from tag2mask.ops.random_walk import random_walk
@@ -52,12 +53,17 @@ class WalkSettings:
         beta: sharpening of the affinity (paper: 8).
         steps: length t of the walk (paper: 256).
         max_side: images with a longer side are shrunk to it for the CRF; 0 means never. Bounds time and memory.
+        bilateral_factor: times the CRF's weight of colours (paper: 1). What has walked up to borders needs less of it.
     """
 
     alpha: float | Literal["auto", "seeds"] = "auto"
     beta: float | Literal["auto"] = "auto"
     steps: int | Literal["auto"] = "auto"
     max_side: int = 1024
+    bilateral_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("WalkSettings.bilateral_factor", self.bilateral_factor, 0)
 
     def sides(self) -> tuple[float, ...]:
         """Long sides in pixels at which it looks at images; 0 means their own size."""
@@ -76,10 +82,11 @@ class WalkSettings:
             image_side: typical long side of the images in pixels.
             pretrained: the classifier started from ImageNet weights. Then its maps are sure, so that one alpha suits
                 all images, while what it sees in ever larger masks misleads the choice. This beta and t are within 1.5
-                points of the best of 24 to 81 fixed walks, both on scenes and on photographs (docs/results.md).
+                points of the best of 24 to 81 fixed walks, both on scenes and on photographs; there, half the weight
+                of colours is worth 3 points, and on scenes it costs nothing (docs/results.md).
         """
         if pretrained:
-            return cls(alpha="seeds", beta=8.0, steps=64, max_side=image_side)
+            return cls(alpha="seeds", beta=8.0, steps=64, max_side=image_side, bilateral_factor=0.5)
         return cls(max_side=image_side)
 
 
@@ -179,6 +186,7 @@ def walk_masks(
     masks, walks, boundaries = run.masks, run.walks, run.boundaries
     if stage.finished:
         return masks
+    crf = replace(crf, bilateral_weight=crf.bilateral_weight * settings.bilateral_factor)
     if settings.alpha == "seeds":
         settings = replace(settings, alpha=FLATTENED * float(run.chosen(SEED)["alpha_object"]))
     walk, evidence = _walk(data, cams, stage, settings, learned=learned, judge=judge)
