@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from tag2mask.records import Source
+
 logger = logging.getLogger(__name__)
 
 
@@ -69,6 +71,7 @@ class FileDataset:
         paths: the image file of every one of them.
         tag_ids: their class ids; an image that is not in it has no tags.
         masks: ground truth, for scoring only.
+        source: where they are, and how they were opened; None: not known.
     """
 
     class_names: tuple[str, ...]
@@ -77,6 +80,7 @@ class FileDataset:
     paths: Mapping[str, Path]
     tag_ids: Mapping[str, tuple[int, ...]]
     masks: Masks
+    source: Source | None = None
 
     def __getitem__(self, name: str) -> TaggedImage:
         """Decode one image.
@@ -183,18 +187,19 @@ def leave_out(root: Path, left_out: Mapping[str, Sequence[str]], *, strict: bool
     Raises:
         ValueError: if strict and anything is left out.
     """
-    lines = [
-        f"{len(subjects)} {matter}: {', '.join(subjects[:5])}{', ...' if len(subjects) > 5 else ''}"
-        for matter, subjects in left_out.items()
-        if subjects
-    ]
+    matters = {matter: tuple(subjects) for matter, subjects in left_out.items() if subjects}
+    lines = {
+        matter: f"{len(subjects)} {matter}: {', '.join(subjects[:5])}{', ...' if len(subjects) > 5 else ''}"
+        for matter, subjects in matters.items()
+    }
     if lines and strict:
         raise ValueError(
-            f"{root}: expected every image and every row to fit, found {'; '.join(lines)}. "
+            f"{root}: expected every image and every row to fit, found {'; '.join(lines.values())}. "
             "Correct them, or open without strict."
         )
-    for line in lines:
-        logger.warning("%s: left out: %s", root, line)
+    for matter, line in lines.items():
+        # The names go with the message: `tag2mask.datasets.told` makes findings of it.
+        logger.warning("%s: left out: %s", root, line, extra={"left_out": (matter, matters[matter])})
 
 
 def broken_headers(paths: Mapping[str, Path], names: Iterable[str]) -> frozenset[str]:

@@ -18,6 +18,7 @@ from tag2mask.datasets.folder_listing import (
     list_split,
     match_rows,
 )
+from tag2mask.records import Source
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -85,6 +86,7 @@ def open_folder(path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, s
         {name: images.paths[name] for name in kept},
         {name: tag_ids[name] for name in kept if name in tag_ids},
         MaskFiles({name: masks[name] for name in kept if name in masks}, len(class_names)),
+        Source("folder", str(images.root.resolve()), val_fraction, seed),
     )
 
 
