@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from tag2mask.datasets.folder_listing import (
     match_rows,
 )
 from tag2mask.datasets.images import image_size, read_image, read_mask
+from tag2mask.datasets.problem import Problem, Severity
 from tag2mask.labels import IGNORE
 
 if TYPE_CHECKING:
@@ -30,28 +31,7 @@ if TYPE_CHECKING:
 FEWEST_IMAGES = 5
 """A class with fewer training images is reported: a classifier hardly learns it."""
 
-Severity = Literal["error", "warning"]
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with a folder.
-
-    Args:
-        kind: the sort of problem, the same words for all of a sort, as "broken image".
-        subject: the file, row, image or class.
-        message: what was expected and what was found.
-        remedy: what to do.
-        severity: "error" if a run would stop, lose data or learn something false; "warning" if it
-            goes on and a person should look.
-    """
-
-    kind: str
-    subject: str
-    message: str
-    remedy: str
-    severity: Severity = "error"
 
 
 def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
