@@ -88,7 +88,7 @@ def test_tags_that_are_no_class(tmp_path: Path) -> None:
         ("tags.csv", b"", "unusable tags"),
         ("tags.csv", b"image,tags\n\xff\xfe", "unusable tags"),
         ("tags.csv", b'image,tags\n"a', "missing image"),
-        ("tags.csv", b"image,tags\n", "no class"),
+        ("tags.csv", b"image,tags\n", "no tag"),
         ("tags.json", b"{", "unusable tags"),
         ("classes.txt", b"", "unusable classes.txt"),
         ("classes.txt", b"\xff", "unusable classes.txt"),

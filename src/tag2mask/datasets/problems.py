@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from tag2mask.datasets.class_problems import class_problems
 from tag2mask.datasets.folder import unknown_tag
 from tag2mask.datasets.folder_listing import (
     FolderImages,
@@ -27,9 +28,6 @@ from tag2mask.labels import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
-
-FEWEST_IMAGES = 5
-"""A class with fewer training images is reported: a classifier hardly learns it."""
 
 Result = TypeVar("Result")
 
@@ -171,40 +169,10 @@ def _check_tags(notes: _Notes, matched: MatchedRows, class_names: Collection[str
 
 
 def _check_classes(notes: _Notes, matched: MatchedRows, class_names: Sequence[str], resting: Collection[str]) -> None:
-    training = {name: rows[0].tags for name, rows in matched.rows.items() if name not in resting}
-    counts = Counter(tag for tags in training.values() for tag in set(tags))
-    if not class_names:
-        notes.add("no class", "tags", "no image has a tag", "Fill the column tags.")
+    training = [rows[0].tags for name, rows in matched.rows.items() if name not in resting]
     if not training:
         notes.add("nothing to train on", "tags", "no image outside val.txt has a row of tags", "Add rows.")
-    spellings: dict[str, list[str]] = {}
-    for name in dict.fromkeys([*class_names, *matched.tags()]):
-        spellings.setdefault(name.casefold(), []).append(name)
-    for several in spellings.values():
-        if len(several) > 1:
-            found = ", ".join(f"{name} ({counts[name]} images)" for name in several)
-            notes.add(
-                "names differ only by case",
-                " / ".join(several),
-                found,
-                "Write the class in one way everywhere.",
-            )
-    for name in class_names:
-        if counts[name] < FEWEST_IMAGES:
-            notes.add(
-                "rare class",
-                name,
-                f"{counts[name]} training images show it, fewer than {FEWEST_IMAGES}",
-                "Add images of it, or remove the class.",
-                "warning",
-            )
-        if counts[name] == len(training) > 0:
-            notes.add(
-                "class on every image",
-                name,
-                f"all {len(training)} training images show it: a classifier cannot learn what it looks like",
-                "Add images without it (with an empty tag cell if they show no class).",
-            )
+    notes.problems.extend(class_problems(class_names, training))
 
 
 def _check_images(notes: _Notes, images: FolderImages, on_progress: Callable[[int, int], None] | None) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tag2mask.datasets.class_problems import problems_of_tags
 from tag2mask.datasets.coco_folder import coco_splits, open_coco_folder
 from tag2mask.datasets.folder import open_folder
-from tag2mask.datasets.problems import FEWEST_IMAGES, Problem, find_problems
+from tag2mask.datasets.problem import Problem
+from tag2mask.datasets.problems import find_problems
 from tag2mask.datasets.voc import open_voc, voc_splits
 from tag2mask.records import Source
 
@@ -107,7 +108,7 @@ def check_source(source: Source, on_progress: Callable[[int, int], None] | None 
         except ValueError:
             return problems
         problems[0] = _problem("incomplete data set", source.path, error)
-    return problems + _rare_classes(data) + _unreadable(data, on_progress)
+    return problems + problems_of_tags(data) + _unreadable(data, on_progress)
 
 
 def _layout(path: Path) -> tuple[str, tuple[str, ...]]:
@@ -152,21 +153,6 @@ def _held_out_split(train: str, wanted: str | None, splits: Sequence[str]) -> st
 def _absolute(split: str) -> str:
     """The name of a list, or the whole path of one that lies elsewhere."""
     return str(Path(split).resolve()) if split.endswith(".txt") else split
-
-
-def _rare_classes(data: TagDataset) -> list[Problem]:
-    counts = Counter(class_id for name in data.names for class_id in data.tags(name).nonzero().flatten().tolist())
-    return [
-        Problem(
-            "rare class",
-            name,
-            f"{counts[class_id]} training images show it, fewer than {FEWEST_IMAGES}",
-            "Take a larger split.",
-            "warning",
-        )
-        for class_id, name in enumerate(data.class_names)
-        if counts[class_id] < FEWEST_IMAGES
-    ]
 
 
 def _unreadable(data: TagDataset, on_progress: Callable[[int, int], None] | None) -> list[Problem]:
