@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from tag2mask.checks import check_dtype, check_number, check_range, check_shape
+from tag2mask.sources import Source as Source
+from tag2mask.sources import TagReading as TagReading
 
 PHOTO_SIDE = 200
 """Images of this long side in pixels or more are photographs to the quick preset, smaller ones are drawings."""
@@ -258,29 +260,6 @@ class Regions:
                 f"region ids: expected every id of 0..{self.count - 1}, {int(absent.sum())} do not occur ({some}). "
                 "Number the regions without gaps (torch.unique with return_inverse)."
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where images and tags lie, and how they are opened; ``run.json`` notes it.
-
-    Args:
-        kind: ``folder``, ``voc`` or ``coco``.
-        path: of the folder, absolute.
-        val_fraction: of a plain folder, the share to hold out.
-        seed: of a plain folder, chooses what is held out.
-        split: of VOC or COCO, the training images.
-        val_split: of VOC or COCO, the held-out images; None for none.
-        tags_file: of VOC, the authors' file of tags.
-    """
-
-    kind: str
-    path: str
-    val_fraction: float = 0.0
-    seed: int = 0
-    split: str | None = None
-    val_split: str | None = None
-    tags_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
