@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tag2mask.datasets.usable_masks import usable_masks
 from tag2mask.disk import whole_file
 from tag2mask.labels import labels_from_class_ids
 from tag2mask.ops.colours import colour_labels
@@ -78,6 +79,7 @@ def write_report(
     Returns:
         The path of the page.
     """
+    dataset = usable_masks(dataset)
     manifest = run.manifest()
     final = run.final_masks()
     names = [name for name in dataset.names if name not in manifest.skipped]
