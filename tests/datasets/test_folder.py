@@ -260,10 +260,3 @@ def test_grey_images_have_three_channels(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a": "cow"})
     Image.new("L", (8, 6), 7).save(tmp_path / "images" / "a.png")
     assert open_folder(tmp_path)["a"].pixels.unique().tolist() == [7]
-
-
-def test_folders_of_splits_are_no_classes(tmp_path: Path) -> None:
-    write_photo(tmp_path / "train" / "cow" / "1.png")
-    write_photo(tmp_path / "val" / "cow" / "2.png")
-    with pytest.raises(ValueError, match="found folders of splits"):
-        open_folder(tmp_path)

@@ -18,6 +18,7 @@ from tag2mask.datasets.folder_listing import (
     list_split,
     match_rows,
 )
+from tag2mask.datasets.masks_beside import object_masks
 from tag2mask.records import Source
 
 if TYPE_CHECKING:
@@ -85,7 +86,12 @@ def open_folder(path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, s
         val_names,
         {name: images.paths[name] for name in kept},
         {name: tag_ids[name] for name in kept if name in tag_ids},
-        MaskFiles({name: masks[name] for name in kept if name in masks}, len(class_names)),
+        object_masks(
+            {name: images.paths[name] for name in kept},
+            images.object_masks,
+            tag_ids,
+            MaskFiles({name: masks[name] for name in kept if name in masks}, len(class_names)),
+        ),
         Source("folder", str(images.root.resolve()), val_fraction, seed),
     )
 

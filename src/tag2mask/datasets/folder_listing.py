@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tag2mask.datasets.class_folders import GROUND_TRUTH, ClassFolders
 from tag2mask.datasets.files import names_of_files
-from tag2mask.datasets.images import image_suffixes
+from tag2mask.datasets.masks_beside import split_masks
 from tag2mask.datasets.tag_table import (
     TagRow,
-    is_background,
     read_classes,
     read_names,
     read_tag_csv,
     read_tag_json,
 )
+from tag2mask.datasets.walking import RUN, files_below, find_image_files, folder_called
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+logger = logging.getLogger(__name__)
+
 IMAGES, MASKS = "images", "masks"
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 LAYOUT = "images/ with photographs, and tags.csv (columns image,tags), tags.json or a sub-folder per class"
 
 
@@ -37,11 +39,23 @@ class FolderImages:
         root: the folder.
         top: where the images are: ``root/images``, or the root itself if there is no such folder.
         paths: name -> file, sorted by name.
+        object_masks: the files ``X_mask.png`` beside some of them, or those in ``ground_truth``.
+        passed_over: the folders below the top that hold no photographs, with the images in each.
     """
 
     root: Path
     top: Path
     paths: Mapping[str, Path]
+    object_masks: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+
+    def class_folders(self, known: Collection[str] | None = None) -> ClassFolders:
+        """The same images, as their folders tell what they show.
+
+        Args:
+            known: names that are classes, whatever they are.
+        """
+        return ClassFolders(self.root, self.top, self.paths, known)
 
     def find(self, cell: str) -> str | None:
         """The name of the image that a cell means, or None if no image or more than one fits.
@@ -97,25 +111,62 @@ class MatchedRows:
 def list_images(path: str | Path) -> FolderImages:
     """Find every image file below ``path/images``, or below ``path`` if there is no such folder.
 
+    Masks beside the images and folders of results are no images; what is passed over is logged.
+
     Raises:
-        ValueError: if the folder is missing, or holds no image.
+        ValueError: if the folder is missing, holds no image, or is that of a run.
     """
+    images = find_images(path)
+    masks = [file for several in images.object_masks.values() for file in several]
+    if masks and not images.class_folders().is_inspection:
+        few = ", ".join(file.relative_to(images.top).as_posix() for file in masks[:5]) + ", ..." * (len(masks) > 5)
+        logger.warning(
+            "%s: %d files count as masks of the images beside them, not as images: %s. "
+            "If they are photographs, give them other names.",
+            images.top, len(masks), few,
+        )  # fmt: skip
+    if images.passed_over:
+        counts = ", ".join(f"{count} in {folder}/" for folder, count in sorted(images.passed_over.items()))
+        logger.warning(
+            "%s: passed over: %d images in folders that hold no photographs: %s. Rename a folder to use its images.",
+            images.top, sum(images.passed_over.values()), counts,
+        )  # fmt: skip
+    return images
+
+
+def find_images(path: str | Path) -> FolderImages:
+    """As `list_images`, without a word."""
     root = Path(path)
     if not root.is_dir():
         raise ValueError(f"{root}: expected a folder, found {'a file' if root.exists() else 'nothing'}. "
                          f"Give the folder that holds {LAYOUT}.")  # fmt: skip
-    top = root / IMAGES if (root / IMAGES).is_dir() else root
-    files = {file.relative_to(top).as_posix(): file for file in files_below(top, image_suffixes())}
-    if top == root:
-        files = {call: file for call, file in files.items() if not call.startswith(f"{MASKS}/")}
+    top = folder_called(root, IMAGES) or root
+    if top == root and (root / RUN).is_file():
+        raise ValueError(f"{root}: expected a folder of photographs, found that of a run ({RUN} lies in it). "
+                         "Give the folder that the run was made from.")  # fmt: skip
+    found = find_image_files(top)
+    files, masks = split_masks(found.files)
     if not files:
-        raise ValueError(f"{top}: expected images, found none. A folder should hold {LAYOUT}.")
-    return FolderImages(root, top, {name: files[call] for name, call in names_of_files(files).items()})
+        passed_over = f" but {', '.join(found.passed_over)}" if found.passed_over else ""
+        raise ValueError(f"{top}: expected images, found none{passed_over}. A folder should hold {LAYOUT}.")
+    calls = {file.relative_to(top).as_posix(): file for file in files}
+    paths = {name: calls[call] for name, call in names_of_files(calls).items()}
+    beside = {name: masks[path] for name, path in paths.items() if path in masks}
+    mask_folder = folder_called(root, MASKS)
+    used = mask_folder.name if mask_folder is not None and top == root else ""
+    inspected = ClassFolders(root, top, paths).ground_truth()
+    used_too = {used} | {
+        folder for folder in found.passed_over if inspected and folder.casefold().endswith(GROUND_TRUTH)
+    }
+    left = {folder: count for folder, count in found.passed_over.items() if folder not in used_too}
+    return FolderImages(root, top, paths, beside | inspected, left)
 
 
 def list_masks(images: FolderImages) -> tuple[dict[str, Path], list[Path]]:
     """The mask file of each image that has one, and the mask files that belong to no image."""
-    top = images.root / MASKS
+    top = folder_called(images.root, MASKS)
+    if top is None:
+        return {}, []
     paths: dict[str, Path] = {}
     stray = []
     for file in files_below(top, {".png"}):
@@ -146,18 +197,7 @@ def list_rows(images: FolderImages, known: Collection[str] | None) -> list[TagRo
         return read_tag_csv(table, known)
     if mapping.exists():
         return read_tag_json(mapping)
-    rows = []
-    for path in images.paths.values():
-        call = PurePosixPath(path.relative_to(images.top).as_posix())
-        if len(call.parts) > 1:
-            folder = call.parts[0]
-            tags = () if is_background(folder) else (folder,)
-            rows.append(TagRow(str(call), tags, f"folder {folder}"))
-    if rows and all(row.image.partition("/")[0] in _SPLITS for row in rows):
-        raise ValueError(
-            f"{images.top}: expected a sub-folder per class, found folders of splits. Put the folders of "
-            "classes into images/, and list the images of each split in train.txt and val.txt."
-        )
+    rows = images.class_folders(known).rows()
     if not rows:
         raise ValueError(
             f"{images.root}: expected tags, found neither tags.csv nor tags.json nor sub-folders of images. "
@@ -192,37 +232,22 @@ def list_classes(root: Path) -> tuple[str, ...] | None:
 def list_split(images: FolderImages, split: str) -> tuple[list[str], list[str]] | None:
     """The images that ``train.txt`` or ``val.txt`` lists, each once, and the lines that mean no image.
 
+    Without a table of tags and without such a list, the folders train/ and val/ say the same.
+
     Returns:
-        None if there is no such file.
+        None if there is neither.
 
     Raises:
         ValueError: if the file cannot be read.
     """
     path = images.root / f"{split}.txt"
     if not path.exists():
-        return None
-    found = {line: images.find(line) for line in read_names(path)}
-    names = dict.fromkeys(name for name in found.values() if name is not None)
-    return list(names), [line for line, name in found.items() if name is None]
-
-
-def files_below(top: Path, suffixes: Collection[str]) -> list[Path]:
-    """Every file below a folder with one of the suffixes, sorted; hidden ones are passed over."""
-    files = []
-    seen = set()
-    for folder, inner, here in os.walk(top, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # A link that leads back up.
-            inner.clear()
-            continue
-        seen.add(real)
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
-        files += [
-            Path(folder, name)
-            for name in here
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
-        ]
-    return sorted(files)
+        listed = any((images.root / name).exists() for name in ("tags.csv", "tags.json", "train.txt", "val.txt"))
+        names = None if listed else images.class_folders(list_classes(images.root)).names_of(split)
+        return None if names is None else (names, [])
+    found = {line: images.find(line) or images.find(line.split()[0]) for line in read_names(path)}
+    every = dict.fromkeys(name for name in found.values() if name is not None)
+    return list(every), [line for line, name in found.items() if name is None]
 
 
 def _key(call: str) -> str:
