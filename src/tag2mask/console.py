@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,12 +13,126 @@ from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 from rich.table import Table
 
+from tag2mask.checks import some
+from tag2mask.datasets.problem import count_problems
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tag2mask.datasets.first_look import FirstLook
+    from tag2mask.datasets.problem import Problem
+    from tag2mask.datasets.summary import Summary
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.scores.round_table import RoundTable
     from tag2mask.scores.score_table import ScoreTable
 
 console = Console()
+
+FEW, FEW_CLASSES = 5, 12
+"""So many findings of a kind, and so many classes, are shown; --all shows the others."""
+
+
+def print_look(folder: object, look: FirstLook, *, every: bool = False) -> None:
+    """What was understood of a folder, and what is wrong with it.
+
+    Args:
+        folder: that was looked at.
+        look: of `tag2mask.datasets.first_look`.
+        every: all classes and all findings.
+    """
+    if look.summary is not None:
+        print_summary(look.summary, every=every)
+    if look.problems:
+        print_problems(look.problems, every=every)
+    else:
+        say(f"{folder}: nothing wrong")
+
+
+def print_summary(summary: Summary, *, every: bool = False) -> None:
+    """What was understood of a data set, in a short table.
+
+    Args:
+        summary: of `tag2mask.datasets.summary.summarise`.
+        every: all classes.
+    """
+    untagged = f", {summary.untagged:,} of them without a tag: pure background" if summary.untagged else ""
+    lines = {
+        "images": f"{summary.training:,} to train on{untagged}; {summary.held_out:,} held out",
+        "found": summary.found,
+        "classes": _classes(summary, every=every),
+        "names": _names(summary),
+        "masks": "; ".join([f"{summary.masks:,}", *summary.mask_lines]) if summary.masks else "none: no scores",
+        "sizes": _sizes(summary),
+        "pixels": some((f"{kind} {count:,}" for kind, count in summary.kinds.items()), FEW),
+        "left out": ", ".join(f"{kind}: {count:,}" for kind, count in summary.left_out.items()) or "nothing",
+    }
+    for head, text in lines.items():
+        if text:
+            say(f"{head:<10}{text}")
+
+
+def _classes(summary: Summary, *, every: bool) -> str:
+    """The classes, each with its training images: all in their order, or of many the most frequent ones."""
+    classes = list(summary.classes)
+    shown = classes if every or len(classes) <= FEW_CLASSES else sorted(classes, key=lambda one: -one.training)
+    few = shown if every else shown[:FEW_CLASSES]
+    told = ", ".join(f"{one.name} {one.training:,}" for one in few)
+    more = f" and {len(classes) - len(few):,} more, the rarest {shown[-1].name} {shown[-1].training:,}"
+    return f"{len(classes):,}: {told}{more if len(few) < len(classes) else ''}"
+
+
+def _names(summary: Summary) -> str:
+    """The longest and the shortest name: a slip of the reader shows in them."""
+    longest, shortest = summary.longest_name, summary.shortest_name
+    return f"longest {longest!r}, shortest {shortest!r}" if len(longest) > len(shortest) else ""
+
+
+def _sizes(summary: Summary) -> str:
+    if summary.sizes is None:
+        return ""
+    small, middle, large = (f"{height} x {width}" for height, width in asdict(summary.sizes).values())
+    return (
+        f"all {small} (height x width)" if small == large else f"{small} to {large} (height x width), middle {middle}"
+    )
+
+
+def print_problems(problems: Sequence[Problem], *, every: bool = False) -> None:
+    """Findings: how many of each kind, then a few of each, errors first.
+
+    Args:
+        problems: what was found.
+        every: show all of them.
+    """
+    counts = count_problems(problems)
+    say(f"{len(problems):,} problem(s): " + ", ".join(f"{kind}: {count:,}" for kind, count in counts.items()))
+    table = Table()
+    for column in ("what", "which", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    for kind, count in counts.items():
+        alike = [problem for problem in problems if problem.kind == kind]
+        for problem in alike if every else alike[:FEW]:
+            colour = "red" if problem.severity == "error" else "yellow"
+            cells = (problem.subject, problem.message, problem.remedy)
+            table.add_row(f"[{colour}]{escape(kind)}[/]", *map(escape, cells))
+        if count > FEW and not every:
+            table.add_row("", f"... and {count - FEW:,} more", "", "--all shows them")
+    console.print(table)
+
+
+def print_as_json(folder: object, look: FirstLook) -> None:
+    """The summary and all findings for programs: one JSON object on the standard output.
+
+    Args:
+        folder: that was looked at.
+        look: of `tag2mask.datasets.first_look`.
+    """
+    content = {
+        "folder": str(folder),
+        "summary": None if look.summary is None else asdict(look.summary),
+        "counts": count_problems(look.problems),
+        "problems": [asdict(problem) for problem in look.problems],
+    }
+    say(json.dumps(content, indent=1))
 
 
 def print_times(folder: RunFolder) -> None:

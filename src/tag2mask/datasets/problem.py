@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Severity = Literal["error", "warning"]
 
@@ -26,3 +30,14 @@ class Problem:
     message: str
     remedy: str
     severity: Severity = "error"
+
+
+def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
+    """How many problems there are of each kind, errors first.
+
+    Example:
+        >>> count_problems([Problem("broken image", "a", "", ""), Problem("broken image", "b", "", "")])
+        {'broken image': 2}
+    """
+    ordered = sorted(problems, key=lambda problem: problem.severity)
+    return dict(Counter(problem.kind for problem in ordered))

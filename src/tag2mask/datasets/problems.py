@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,20 +26,9 @@ from tag2mask.datasets.problem import Problem, Severity
 from tag2mask.labels import IGNORE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 Result = TypeVar("Result")
-
-
-def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
-    """How many problems there are of each kind, errors first.
-
-    Example:
-        >>> count_problems([Problem("broken image", "a", "", ""), Problem("broken image", "b", "", "")])
-        {'broken image': 2}
-    """
-    ordered = sorted(problems, key=lambda problem: problem.severity)
-    return dict(Counter(problem.kind for problem in ordered))
 
 
 def find_problems(path: str | Path, on_progress: Callable[[int, int], None] | None = None) -> list[Problem]:

@@ -10,8 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from tag2mask.datasets.class_problems import problems_of_tags
 from tag2mask.datasets.dataset import unreadable, without
+from tag2mask.datasets.first_look import require_learnable
 from tag2mask.datasets.source import check_options, find_source, open_source
+from tag2mask.datasets.summary import files_of
 from tag2mask.datasets.working_copies import WorkingCopies
 from tag2mask.progress import progress_bar
 from tag2mask.runs.manifest import ImageNames, Manifest, Origin
@@ -65,6 +68,7 @@ def prepare(
     *,
     strict: bool,
     origin: Origin,
+    force: bool = False,
 ) -> TagDataset:
     """Look at everything that could stop a run hours later, and write ``run.json``.
 
@@ -74,15 +78,20 @@ def prepare(
         settings: of AffinityNet.
         runtime: device, precision and seed.
         strict: an image that cannot be read is an error; otherwise it is reported and left out.
-        origin: how the run was asked for.
+        origin: how the run was asked for; without a source, that of the data is noted, if it knows one.
+        force: begin also with tags that no classifier can learn.
 
     Returns:
         The data less the images that cannot be read.
 
     Raises:
-        ValueError: for unreadable images if strict, a set without images or tags, and a folder that holds a run of
-            other classes or from elsewhere.
+        ValueError: for unreadable images if strict, a set without images or tags, a class on every image, names that
+            differ by case (unless forced), and a folder that holds a run of other classes or from elsewhere.
     """
+    if origin.source is None and (files := files_of(data)) is not None:
+        origin = replace(origin, source=files.source)
+    _check_apart(run, origin.source)
+    require_learnable(problems_of_tags(data), _place(origin), force=force)
     digest = data.digest()
     known = run.manifest() if run.has_manifest() else None
     if known is not None:
@@ -102,8 +111,7 @@ def prepare(
         device=str(runtime.device),
         versions=versions(),
         skipped=broken,
-        # The library asks for nothing that a command has noted.
-        origin=known.origin if known is not None and origin == Origin() else origin,
+        origin=_noted(origin, known),
         settings=plain(settings),
         ial=known.ial if known is not None else {},
         maps=known.maps if known is not None else None,
@@ -111,6 +119,29 @@ def prepare(
     )
     run.write_manifest(manifest, ImageNames(tuple(data.names), tuple(data.val_names)))
     return data
+
+
+def _noted(origin: Origin, known: Manifest | None) -> Origin:
+    """What ``run.json`` shall say: the library asks for nothing that a command has noted, but may know the place."""
+    if known is None or replace(origin, source=None) != Origin():
+        return origin
+    return replace(known.origin, source=origin.source or known.origin.source)
+
+
+def _check_apart(run: RunFolder, source: Source | None) -> None:
+    """Require that a run does not lie where its images do: what it writes would be taken for images and classes."""
+    if source is None:
+        return
+    here, root = run.path.resolve(), Path(source.path)
+    if here in (root, root / "images"):
+        raise ValueError(
+            f"{run.path}: expected a folder of its own for the run, got the folder of the images. Take another one: "
+            "--out NEW."
+        )
+
+
+def _place(origin: Origin) -> str:
+    return "the data set" if origin.source is None else origin.source.path
 
 
 def _usable(data: TagDataset, broken: Mapping[str, str]) -> TagDataset:
