@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tag2mask.datasets.tag_table import split_tags
+from tag2mask.datasets.tag_cells import split_tags
 
 
 @pytest.mark.parametrize(
