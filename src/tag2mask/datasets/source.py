@@ -10,7 +10,8 @@ from tag2mask.datasets.coco_folder import coco_splits, open_coco_folder
 from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.problem import Problem
 from tag2mask.datasets.problems import find_problems
-from tag2mask.datasets.voc import open_voc, voc_splits
+from tag2mask.datasets.voc import open_voc
+from tag2mask.datasets.voc_folder import voc_splits
 from tag2mask.records import Source
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ def check_options(path: str | Path, kind: str, **options: Any) -> None:
 
 def _training_split(path: str | Path, kind: str, splits: Sequence[str]) -> str:
     """The split to train on where none is named."""
-    wanted = ("trainaug", "train_aug", "train") if kind == "voc" else [s for s in splits if s.startswith("train")]
+    of_coco = [name for name in splits if name.casefold().startswith("train")]
+    wanted = ("trainaug", "train_aug", "train") if kind == "voc" else of_coco
     found = [name for name in wanted if name in splits] or list(splits)
     if kind == "coco" and len(found) > 1:
         raise ValueError(f"{path}: expected one training split, found {', '.join(found)}. Choose one with --split.")
@@ -145,7 +147,7 @@ def _held_out_split(train: str, wanted: str | None, splits: Sequence[str]) -> st
     if wanted is not None:
         return None if wanted == NO_SPLIT else _absolute(wanted)
     year = train.removeprefix("train") if train in splits and train.startswith("train") else ""
-    fitting = [name for name in (f"val{year}", "val") if name in splits]
+    fitting = [name for name in (f"val{year}", "val", "valid", "validation") if name in splits]
     # VOC's list trainval has the images of val in it.
     return fitting[0] if fitting and Path(train).stem not in ("trainval", *fitting) else None
 

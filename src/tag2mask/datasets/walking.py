@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tag2mask.datasets.images import image_suffixes
+from tag2mask.datasets.image_files import image_suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
