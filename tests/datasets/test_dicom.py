@@ -60,7 +60,8 @@ def test_slope_and_padding(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "b.dcm", values, PixelPaddingValue=-2000)
     grey = read_image(path)[0].numpy()
     assert (grey[:5] == 0).all()
-    assert grey[5:].min() < 10 < 245 < grey.max()
+    assert grey[5:].min() < 10
+    assert grey.max() > 245
 
 
 def test_colours_and_frames(tmp_path: Path) -> None:
@@ -78,7 +79,5 @@ def test_broken_files_and_a_missing_reader(tmp_path: Path, monkeypatch: pytest.M
         read_image(tmp_path / "a.dcm")
     assert ".dcm" in image_suffixes()
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(
-        ValueError, match=r'a\.dcm: .* needs pydicom\. Install it with: pip install "tag2mask\[formats\]"'
-    ):
+    with pytest.raises(ValueError, match=r'a\.dcm: .* needs pydicom\. Install .*pip install "tag2mask\[formats\]"'):
         image_size(tmp_path / "a.dcm")

@@ -63,9 +63,8 @@ def test_fractions_are_no_labels(tmp_path: Path) -> None:
 def test_labels_that_stand_in_all_three_channels(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", np.repeat(LABELS[..., None], 3, 2))
     assert np.array_equal(read_mask(path, 2).numpy(), LABELS)
-    lighter = saved(
-        tmp_path / "b.png", np.repeat(np.where(LABELS == 255, 205, LABELS % 5 * 50)[..., None].astype(np.uint8), 3, 2)
-    )
+    lighter = np.where(LABELS == 255, 205, LABELS % 5 * 50).astype(np.uint8)
+    lighter = saved(tmp_path / "b.png", np.repeat(lighter[..., None], 3, 2))
     with pytest.raises(ValueError, match=r"found #323232, #646464, #cdcdcd"):
         read_mask(lighter, 2)
 

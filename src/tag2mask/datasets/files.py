@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from tag2mask.datasets.images import image_size, read_image, read_mask, read_shrunk
+from tag2mask.datasets.images import image_size, read_image, read_shrunk
+from tag2mask.datasets.mask_files import read_mask
+from tag2mask.labels import BACKGROUND, IGNORE
 from tag2mask.records import TaggedImage
 
 if TYPE_CHECKING:
@@ -42,22 +44,54 @@ class Masks(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class MaskFiles:
-    """Masks that lie in files of labels.
+    """Masks that lie in files of labels or colours.
+
+    With one class, masks that hold nothing but 0 and 255 are black and white ones: white is the class then.
 
     Args:
         paths: the mask file of each image that has one.
         num_classes: C.
+        colours: the label of each colour (red, green, blue); None: there is no table of colours.
     """
 
     paths: Mapping[str, Path]
     num_classes: int
+    colours: Mapping[tuple[int, int, int], int] | None = None
 
     @property
     def names(self) -> Collection[str]:
         return self.paths.keys()
 
     def read(self, name: str) -> Tensor:
-        return read_mask(self.paths[name], self.num_classes)
+        labels = self._stored(name)
+        return labels.masked_fill(labels == IGNORE, 1) if self.white_is_object else labels
+
+    @cached_property
+    def white_is_object(self) -> bool:
+        """Whether the masks are black and white; reads them until one shows otherwise, the first time."""
+        if self.num_classes != 1 or self.colours is not None:
+            return False
+        white = 0
+        for name in self.paths:
+            try:
+                labels = self._stored(name)
+            except ValueError:  # Told of where the mask is needed.
+                continue
+            if bool(((labels != BACKGROUND) & (labels != IGNORE)).any()):
+                return False
+            white += bool((labels == IGNORE).any())
+        if white:
+            folder = next(iter(self.paths.values())).parent
+            logger.warning("%s: all masks hold only 0 and 255, so white is read as the one class. "
+                           "If white means unsure, write its label 1 into at least one mask.", folder)  # fmt: skip
+        return bool(white)
+
+    def _stored(self, name: str) -> Tensor:
+        return read_mask(self.paths[name], self.num_classes, self.colours)
+
+
+class MaskSizeError(ValueError):
+    """A mask of another size than its image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +106,8 @@ class FileDataset:
         tag_ids: their class ids; an image that is not in it has no tags.
         masks: ground truth, for scoring only.
         source: where they are, and how they were opened; None: not known.
+        channels: numbers of the channels that become red, green and blue, see
+            `tag2mask.datasets.images.read_image`; none: the images' own colours.
     """
 
     class_names: tuple[str, ...]
@@ -81,6 +117,7 @@ class FileDataset:
     tag_ids: Mapping[str, tuple[int, ...]]
     masks: Masks
     source: Source | None = None
+    channels: tuple[int, ...] = ()
 
     def __getitem__(self, name: str) -> TaggedImage:
         """Decode one image.
@@ -89,7 +126,7 @@ class FileDataset:
             KeyError: if no image has this name.
             ValueError: if the file is broken.
         """
-        return TaggedImage(name, read_image(self._path(name)), self.tags(name))
+        return TaggedImage(name, read_image(self._path(name), self.channels), self.tags(name))
 
     def shrunk(self, name: str, side: int) -> TaggedImage:
         """Decode a copy whose longer side is at most `side` pixels.
@@ -98,7 +135,7 @@ class FileDataset:
             KeyError: if no image has this name.
             ValueError: if the file is broken.
         """
-        pixels, size = read_shrunk(self._path(name), side)
+        pixels, size = read_shrunk(self._path(name), side, self.channels)
         return TaggedImage(name, pixels, self.tags(name), size)
 
     def tags(self, name: str) -> Tensor:
@@ -125,7 +162,7 @@ class FileDataset:
         labels = self.masks.read(name)
         found, expected = (int(labels.shape[0]), int(labels.shape[1])), image_size(path)
         if found != expected:
-            raise ValueError(
+            raise MaskSizeError(
                 f"mask of {name}: expected the image's size {expected} (height, width), found {found}. "
                 f"Export the mask at the size of {path}."
             )

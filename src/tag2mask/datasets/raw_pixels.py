@@ -87,7 +87,7 @@ def without_data(raw: RawImage) -> NDArray[np.bool_]:
 def _fits(value: float, kind: np.dtype[np.generic]) -> bool:
     """Whether a value can occur among values of a type."""
     if kind.kind == "f":
-        return not abs(value) > np.finfo(kind.name).max
+        return not abs(value) > float(np.finfo(kind.name).max)
     limits = np.iinfo(kind.name)
     return float(value).is_integer() and limits.min <= value <= limits.max
 

@@ -50,6 +50,10 @@ class UsableMasks(Delegating):
         """
         self.bad.update(bad)
 
+    def know_told(self) -> None:
+        """Somebody has told of the bad masks that are known: `tell` says no more of them."""
+        self._told.update(self.bad)
+
     def first_bad(self) -> str:
         """What is the matter with the first of the bad masks, and how many more there are."""
         more = f" (and {len(self.bad) - 1} more)" if len(self.bad) > 1 else ""
