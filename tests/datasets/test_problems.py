@@ -7,7 +7,8 @@ import pytest
 from fabricate import square, write_folder, write_indexed, write_photo
 from PIL import Image
 
-from tag2mask.datasets.problems import Problem, count_problems, find_problems
+from tag2mask.datasets.problem import Problem, count_problems
+from tag2mask.datasets.problems import find_problems
 
 GOOD = {f"{i}": "cat" if i < 5 else "dog" for i in range(10)}
 
@@ -87,8 +88,8 @@ def test_tags_that_are_no_class(tmp_path: Path) -> None:
     [
         ("tags.csv", b"", "unusable tags"),
         ("tags.csv", b"image,tags\n\xff\xfe", "unusable tags"),
-        ("tags.csv", b'image,tags\n"a', "missing image"),
-        ("tags.csv", b"image,tags\n", "no tag"),
+        ("tags.csv", b'image,tags\n"a', "unusable tags"),
+        ("tags.csv", b"image,tags\n", "unusable tags"),
         ("tags.json", b"{", "unusable tags"),
         ("classes.txt", b"", "unusable classes.txt"),
         ("classes.txt", b"\xff", "unusable classes.txt"),

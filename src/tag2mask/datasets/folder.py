@@ -7,6 +7,7 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING
 
+from tag2mask.datasets.class_colours import read_colours
 from tag2mask.datasets.files import FileDataset, MaskFiles, broken_headers, leave_out
 from tag2mask.datasets.folder_listing import (
     FolderImages,
@@ -19,7 +20,7 @@ from tag2mask.datasets.folder_listing import (
     match_rows,
 )
 from tag2mask.datasets.masks_beside import object_masks
-from tag2mask.records import Source
+from tag2mask.sources import Source, TagReading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -27,15 +28,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_AS_USUAL = TagReading()
 
-def open_folder(path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, strict: bool = False) -> FileDataset:
+
+def open_folder(
+    path: str | Path,
+    *,
+    val_fraction: float = 0.0,
+    seed: int = 0,
+    strict: bool = False,
+    reading: TagReading = _AS_USUAL,
+) -> FileDataset:
     """Open a folder of photographs with image-level tags.
 
     The folder holds ``images/`` (photographs at any depth below it) and one of: ``tags.csv`` with the
     columns ``image,tags``; ``tags.json`` with ``{"image": ["tag", ...]}``; or one sub-folder per class
     (images in the sub-folder ``background`` have no tags). An empty tag cell means pure background.
     It may hold ``classes.txt`` (the classes in order; without it they are sorted by name), ``masks/``
-    (labels as indexed PNG, for scoring only), and ``train.txt`` and ``val.txt`` (lists of images).
+    (labels or colours as PNG or TIFF, for scoring only), and ``train.txt`` and ``val.txt`` (lists of images).
     With train.txt alone nothing is held out; with val.txt alone the rest is for training.
 
     Images without a row, rows without an image, and files that are no images are left out and logged.
@@ -47,6 +57,7 @@ def open_folder(path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, s
             train.txt nor val.txt. A hash of the name decides, so that new images hardly move others.
         seed: another seed holds out other images.
         strict: raise instead of leaving anything out.
+        reading: which columns of a table count, and which of its words mean no tag.
 
     Raises:
         ValueError: if the folder, its images or its tags are missing, a tag is not in classes.txt,
@@ -56,7 +67,7 @@ def open_folder(path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, s
         raise ValueError(f"val_fraction: expected a share in [0, 1), got {val_fraction:g}.")
     images = list_images(path)
     known = list_classes(images.root)
-    matched = match_rows(images, list_rows(images, known))
+    matched = match_rows(images, list_rows(images, known, reading))
     class_names = matched.tags() if known is None else known
     tag_ids = _tag_ids(images, matched, class_names)
     train, val, unknown_lines = _split(images, tag_ids, val_fraction, seed)
@@ -65,7 +76,9 @@ def open_folder(path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, s
         images.root,
         {
             "images have no tags": [name for name in train if name not in tag_ids],
-            "rows name no image": [f"{row.image} ({row.place})" for row in matched.stray],
+            "rows name no image": [
+                f"{row.image} ({row.place}: {images.calls.why_not(row.image)})" for row in matched.stray
+            ],
             "lines of train.txt and val.txt name no image": unknown_lines,
             "images are broken": sorted(broken),
         },
@@ -90,9 +103,13 @@ def open_folder(path: str | Path, *, val_fraction: float = 0.0, seed: int = 0, s
             {name: images.paths[name] for name in kept},
             images.object_masks,
             tag_ids,
-            MaskFiles({name: masks[name] for name in kept if name in masks}, len(class_names)),
+            MaskFiles(
+                {name: masks[name] for name in kept if name in masks},
+                len(class_names),
+                read_colours(images.root / "classes.txt"),
+            ),
         ),
-        Source("folder", str(images.root.resolve()), val_fraction, seed),
+        Source("folder", str(images.root.resolve()), val_fraction, seed, reading=reading),
     )
 
 

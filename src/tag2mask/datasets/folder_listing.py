@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import unicodedata
-from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +10,13 @@ from typing import TYPE_CHECKING
 
 from tag2mask.datasets.class_folders import GROUND_TRUTH, ClassFolders
 from tag2mask.datasets.files import names_of_files
+from tag2mask.datasets.image_calls import ImageCalls
+from tag2mask.datasets.mask_files import MASK_SUFFIXES
 from tag2mask.datasets.masks_beside import split_masks
-from tag2mask.datasets.tag_table import (
-    TagRow,
-    read_classes,
-    read_names,
-    read_tag_csv,
-    read_tag_json,
-)
+from tag2mask.datasets.tag_source import has_own_table, other_text, rows_beside
+from tag2mask.datasets.tag_table import TagRow, read_classes, read_names
 from tag2mask.datasets.walking import RUN, files_below, find_image_files, folder_called
+from tag2mask.sources import TagReading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -29,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 IMAGES, MASKS = "images", "masks"
 LAYOUT = "images/ with photographs, and tags.csv (columns image,tags), tags.json or a sub-folder per class"
+_AS_USUAL = TagReading()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,29 +57,15 @@ class FolderImages:
     def find(self, cell: str) -> str | None:
         """The name of the image that a cell means, or None if no image or more than one fits.
 
-        A cell may hold the name, or the path below ``images/`` or below the root, or the bare file
-        name, each with or without suffix.
+        See `tag2mask.datasets.image_calls.ImageCalls`.
         """
-        key = _key(cell)
-        for calls in self._calls:
-            if key in calls:
-                fitting = calls[key]
-                return next(iter(fitting)) if len(fitting) == 1 else None
-        return None
+        fitting = self.calls.fitting(cell)
+        return fitting[0] if len(fitting) == 1 else None
 
     @cached_property
-    def _calls(self) -> tuple[Mapping[str, set[str]], ...]:
-        """What an image may be called, in three ways, the most exact first."""
-        below_top, below_root, bare = (defaultdict[str, set[str]](set) for _ in range(3))
-        for name, path in self.paths.items():
-            for calls, call in (
-                (below_top, path.relative_to(self.top)),
-                (below_root, path.relative_to(self.root)),
-                (bare, Path(path.name)),
-            ):
-                calls[_key(call.as_posix())].add(name)
-                calls[_key(call.with_suffix("").as_posix())].add(name)
-        return below_top, below_root, bare
+    def calls(self) -> ImageCalls:
+        """What these images may be called."""
+        return ImageCalls(self.root, self.top, self.paths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +75,13 @@ class MatchedRows:
     Args:
         rows: the rows of every image that has one; more than one if it stands in the table twice.
         stray: rows that mean no image.
+        reasons: why, of each of them.
         untagged: images without a row.
     """
 
     rows: Mapping[str, Sequence[TagRow]]
     stray: Sequence[TagRow]
+    reasons: Sequence[str]
     untagged: Sequence[str]
 
     def contradictions(self) -> dict[str, Sequence[TagRow]]:
@@ -169,7 +154,7 @@ def list_masks(images: FolderImages) -> tuple[dict[str, Path], list[Path]]:
         return {}, []
     paths: dict[str, Path] = {}
     stray = []
-    for file in files_below(top, {".png"}):
+    for file in files_below(top, MASK_SUFFIXES):
         below = file.relative_to(top)
         # "a.png" belongs to the image a; "a.jpg.png" to a.jpg where a.png is another image.
         name = images.find(below.with_suffix("").as_posix())
@@ -180,28 +165,28 @@ def list_masks(images: FolderImages) -> tuple[dict[str, Path], list[Path]]:
     return paths, stray
 
 
-def list_rows(images: FolderImages, known: Collection[str] | None) -> list[TagRow]:
-    """Read the folder's tags from ``tags.csv``, ``tags.json``, or the sub-folder of each image.
+def list_rows(images: FolderImages, known: Collection[str] | None, reading: TagReading = _AS_USUAL) -> list[TagRow]:
+    """Read the folder's tags from the table beside the images, or from the sub-folder of each image.
 
     Args:
         images: the folder's images.
         known: the class names, if there is a list of them.
+        reading: how a table is read.
 
     Raises:
-        ValueError: if there are no tags, two tables, or a table that cannot be read.
+        ValueError: if there are no tags, several tables, or a table that cannot be read or names no image.
     """
-    table, mapping = images.root / "tags.csv", images.root / "tags.json"
-    if table.exists() and mapping.exists():
-        raise ValueError(f"{images.root}: expected one table of tags, found tags.csv and tags.json. Remove one.")
-    if table.exists():
-        return read_tag_csv(table, known)
-    if mapping.exists():
-        return read_tag_json(mapping)
-    rows = images.class_folders(known).rows()
+    folders = images.class_folders(known)
+    rows = rows_beside(images.calls, known, reading, has_folders=bool(folders.folders))
+    if rows is not None:
+        if not has_own_table(images.root):
+            folders.tell_left_alone()
+        return rows
+    rows = folders.rows()
     if not rows:
         raise ValueError(
-            f"{images.root}: expected tags, found neither tags.csv nor tags.json nor sub-folders of images. "
-            "Write tags.csv with the columns image,tags."
+            f"{images.root}: expected tags, found neither a table (tags.csv, .tsv, .xlsx, .parquet, .jsonl, .json) nor "
+            f"sub-folders of images{other_text(images.root)}. Write tags.csv with the columns image,tags."
         )
     return rows
 
@@ -216,7 +201,8 @@ def match_rows(images: FolderImages, rows: Iterable[TagRow]) -> MatchedRows:
             stray.append(row)
         else:
             matched.setdefault(name, []).append(row)
-    return MatchedRows(matched, stray, [name for name in images.paths if name not in matched])
+    reasons = [images.calls.why_not(row.image) for row in stray]
+    return MatchedRows(matched, stray, reasons, [name for name in images.paths if name not in matched])
 
 
 def list_classes(root: Path) -> tuple[str, ...] | None:
@@ -242,15 +228,10 @@ def list_split(images: FolderImages, split: str) -> tuple[list[str], list[str]] 
     """
     path = images.root / f"{split}.txt"
     if not path.exists():
-        listed = any((images.root / name).exists() for name in ("tags.csv", "tags.json", "train.txt", "val.txt"))
+        lists = any((images.root / name).exists() for name in ("train.txt", "val.txt"))
+        listed = lists or has_own_table(images.root)
         names = None if listed else images.class_folders(list_classes(images.root)).names_of(split)
         return None if names is None else (names, [])
     found = {line: images.find(line) or images.find(line.split()[0]) for line in read_names(path)}
     every = dict.fromkeys(name for name in found.values() if name is not None)
     return list(every), [line for line, name in found.items() if name is None]
-
-
-def _key(call: str) -> str:
-    # Tables write "dir\\a.jpg" on Windows, and accents in one piece where macOS stores two.
-    call = unicodedata.normalize("NFC", call.strip().replace("\\", "/"))
-    return call.removeprefix("./")

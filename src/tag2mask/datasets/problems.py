@@ -24,14 +24,21 @@ from tag2mask.datasets.folder_listing import (
 from tag2mask.datasets.images import image_size, read_image, read_mask
 from tag2mask.datasets.problem import Problem, Severity
 from tag2mask.labels import IGNORE
+from tag2mask.sources import TagReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+_AS_USUAL = TagReading()
+
 Result = TypeVar("Result")
 
 
-def find_problems(path: str | Path, on_progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+def find_problems(
+    path: str | Path,
+    on_progress: Callable[[int, int], None] | None = None,
+    reading: TagReading = _AS_USUAL,
+) -> list[Problem]:
     """List everything that is wrong with a folder of images and tags; decodes every image and mask.
 
     Looks for: missing and broken images, rows that name no image, images without a row, duplicate
@@ -42,6 +49,7 @@ def find_problems(path: str | Path, on_progress: Callable[[int, int], None] | No
     Args:
         path: the folder, as for `tag2mask.datasets.folder.open_folder`.
         on_progress: called after each image with the count so far and the count in all.
+        reading: how a table of tags is read.
 
     Returns:
         The problems, none for a good folder. Never raises: what cannot be read is a problem, too.
@@ -52,7 +60,7 @@ def find_problems(path: str | Path, on_progress: Callable[[int, int], None] | No
     if images is None:
         return notes.problems
     known = notes.attempt("unusable classes.txt", root / "classes.txt", partial(list_classes, root))
-    rows = notes.attempt("unusable tags", root, partial(list_rows, images, known))
+    rows = notes.attempt("unusable tags", root, partial(list_rows, images, known, reading))
     resting = _check_lists(notes, images)
     class_names: Sequence[str] | None = known
     if rows is not None:
@@ -99,7 +107,7 @@ def _check_lists(notes: _Notes, images: FolderImages) -> frozenset[str]:
             notes.add(
                 "missing image",
                 line,
-                f"{file} lists it, and no image, or more than one, is called so",
+                f"{file} lists it, but {images.calls.why_not(line)}",
                 f"Add the image, or remove the line from {file}.",
             )
     held = frozenset(listed.get("val", ()))
@@ -112,11 +120,11 @@ def _check_lists(notes: _Notes, images: FolderImages) -> frozenset[str]:
 
 
 def _check_rows(notes: _Notes, matched: MatchedRows, class_names: Collection[str], resting: Collection[str]) -> None:
-    for row in matched.stray:
+    for row, reason in zip(matched.stray, matched.reasons, strict=True):
         notes.add(
             "missing image",
             row.image or "(empty)",
-            f"{row.place}: no image, or more than one, is called so",
+            f"{row.place}: {reason}",
             "Add the image, correct its name, or remove the row.",
         )
     for name in matched.untagged:

@@ -10,9 +10,11 @@ from tag2mask.datasets.coco_folder import coco_splits, open_coco_folder
 from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.problem import Problem
 from tag2mask.datasets.problems import find_problems
+from tag2mask.datasets.tag_source import has_own_table
 from tag2mask.datasets.voc import open_voc
 from tag2mask.datasets.voc_folder import voc_splits
 from tag2mask.records import Source
+from tag2mask.sources import TagReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 NO_SPLIT = "none"
 """As held-out images: nothing is held out."""
 
-TABLES = ("tags.csv", "tags.json")
+_AS_USUAL = TagReading()
 
 
 def find_source(
@@ -33,6 +35,7 @@ def find_source(
     tags_file: str | Path | None = None,
     val_fraction: float = 0.0,
     seed: int = 0,
+    reading: TagReading = _AS_USUAL,
 ) -> Source:
     """Recognise what lies in a folder, and say how to open it.
 
@@ -47,6 +50,7 @@ def find_source(
         tags_file: of VOC, the authors' file of tags; without it the annotations say what is in an image.
         val_fraction: of any other folder, see `open_folder`.
         seed: likewise.
+        reading: likewise.
 
     Returns:
         What `open_source` takes; paths are absolute.
@@ -56,9 +60,14 @@ def find_source(
     """
     kind, splits = _layout(Path(path))
     check_options(path, kind, split=split, val_split=val_split, tags_file=tags_file, val_fraction=val_fraction)
+    if kind != "folder" and reading != _AS_USUAL:
+        raise ValueError(
+            f"{path}: expected a table of tags for the options of its columns and words, found PASCAL VOC or COCO. "
+            "Leave them out."
+        )
     place = str(Path(path).resolve())
     if kind == "folder":
-        return Source(kind, place, val_fraction, seed)
+        return Source(kind, place, val_fraction, seed, reading=reading)
     train = split or _training_split(path, kind, splits)
     held_out = _held_out_split(train, val_split, splits)
     tags = None if tags_file is None else str(Path(tags_file).resolve())
@@ -81,7 +90,9 @@ def open_source(source: Source, *, strict: bool = False) -> TagDataset:
     if source.kind == "coco":
         return open_coco_folder(path, split, val_split=source.val_split, strict=strict)
     if source.kind == "folder":
-        return open_folder(path, val_fraction=source.val_fraction, seed=source.seed, strict=strict)
+        return open_folder(
+            path, val_fraction=source.val_fraction, seed=source.seed, strict=strict, reading=source.reading
+        )
     raise ValueError(
         f"{path}: expected a folder, voc or coco as the kind of source, found {source.kind!r}. Update tag2mask."
     )
@@ -98,7 +109,7 @@ def check_source(source: Source, on_progress: Callable[[int, int], None] | None 
         The problems, none for a good one. Never raises: what cannot be read is a problem, too.
     """
     if source.kind == "folder":
-        return find_problems(source.path, on_progress)
+        return find_problems(source.path, on_progress, source.reading)
     problems = []
     try:
         data = open_source(source, strict=True)
@@ -114,7 +125,7 @@ def check_source(source: Source, on_progress: Callable[[int, int], None] | None 
 
 def _layout(path: Path) -> tuple[str, tuple[str, ...]]:
     """The kind of a folder, and its splits."""
-    if not any((path / table).exists() for table in TABLES):
+    if not has_own_table(path):
         if splits := voc_splits(path):
             return "voc", splits
         if splits := coco_splits(path):
@@ -134,8 +145,9 @@ def check_options(path: str | Path, kind: str, **options: Any) -> None:
 
 def _training_split(path: str | Path, kind: str, splits: Sequence[str]) -> str:
     """The split to train on where none is named."""
-    of_coco = [name for name in splits if name.casefold().startswith("train")]
-    wanted = ("trainaug", "train_aug", "train") if kind == "voc" else of_coco
+    wanted = (
+        ("trainaug", "train_aug", "train") if kind == "voc" else [s for s in splits if s.casefold().startswith("train")]
+    )
     found = [name for name in wanted if name in splits] or list(splits)
     if kind == "coco" and len(found) > 1:
         raise ValueError(f"{path}: expected one training split, found {', '.join(found)}. Choose one with --split.")

@@ -92,8 +92,8 @@ def text_rows(
 def _western(path: Path, content: bytes, encoding: str) -> str:
     """Bytes as cp1252, if they can be words of a Western language."""
     refused = f"{path}: expected UTF-8 text, found other bytes. Save it as UTF-8."
-    # Three such letters in a row stand in no Western word, but in all words of the Asian encodings.
-    if encoding != "utf-8" or re.search(rb"[\x80-\xff]{3}|\0", content):
+    # Three such letters in a row stand in no Western word, but in all words of the Asian encodings; the last one in none.
+    if encoding != "utf-8" or re.search(rb"[\x80-\xff]{3}|\0|\xff", content):
         raise ValueError(refused)
     try:
         return content.decode("cp1252")

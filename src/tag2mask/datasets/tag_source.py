@@ -33,6 +33,8 @@ _NO_TAGS = frozenset(
 )  # fmt: skip
 """Tables of these names hold no tags of images."""
 
+_TEXTS = frozenset({OWN_NAME, "labels", "annotations", "metadata", "list", "attributes"})
+
 _UPLOAD = re.compile(r"(?:https?://[^/]+)?/?data/(?:upload/(?:\d+/)?|local-files/\?d=)")
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 
@@ -58,6 +60,14 @@ def tables_beside(root: Path, top: Path) -> list[Path]:
 def has_own_table(root: Path) -> bool:
     """Whether a folder holds a table called tags."""
     return root.is_dir() and any(file.stem.casefold() == OWN_NAME for file in _tables_in(root))
+
+
+def other_text(root: Path) -> str:
+    """Words for an error: the text files that may hold tags, and are no table."""
+    found = sorted(
+        f.name for f in root.iterdir() if f.stem.casefold() in _TEXTS and f.suffix.lower() in (".txt", ".xls")
+    )
+    return f", but {', '.join(found)}, which is no table" if found else ""
 
 
 def rows_beside(

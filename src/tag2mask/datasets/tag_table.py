@@ -6,6 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
+from tag2mask.datasets.class_colours import split_colours
 from tag2mask.datasets.table_columns import TAG_NAMES, column_key, find_columns, flag, is_header
 from tag2mask.datasets.table_file import Cells, as_text, json_lines, json_records, read_cells
 from tag2mask.datasets.table_text import decode
@@ -77,12 +78,13 @@ def _table_rows(
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Read class names, one per line; the order gives the class ids.
+    """Read class names, one per line, perhaps with the colour that each has in masks; the order gives the class ids.
 
     Raises:
         ValueError: if there is none, one stands twice, or one is the background.
     """
-    names = tuple(one_spelling(line) for line in _read_text(path).split("\n") if line.strip())
+    lines = [line for line in _read_text(path).split("\n") if line.strip()]
+    names = tuple(one_spelling(name) for name in split_colours(path, lines)[0])
     if not names:
         raise ValueError(f"{path}: expected a class name per line, found none. Fill or remove the file.")
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
@@ -226,13 +228,3 @@ def _tell_spaces(
                 ", ".join(tags),
             )
             return
-
-
-def read_tag_csv(path: Path, known: Collection[str] | None = None) -> list[TagRow]:
-    """`read_tag_table`, until its callers call it."""
-    return read_tag_table(path, known)
-
-
-def read_tag_json(path: Path) -> list[TagRow]:
-    """`read_tag_table`, until its callers call it."""
-    return read_tag_table(path)
