@@ -37,6 +37,7 @@ from tag2mask.options import (
     Set,
     Start,
     Strict,
+    Tables,
     Verbose,
     Version,
     grouped,
@@ -113,12 +114,13 @@ def check(
     every: Annotated[bool, typer.Option("--all", help="Every finding and every class, not only a few.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
     lists: Lists,
+    tables: Tables,
 ) -> None:
     """Say what is in a folder of images and tags, and all that is wrong with it. Exit status 1 if there is an error."""
     from tag2mask.datasets.first_look import look_for_check  # noqa: PLC0415
     from tag2mask.datasets.source import find_source  # noqa: PLC0415
 
-    look = look_for_check(find_source(folder, **vars(lists)))
+    look = look_for_check(find_source(folder, **vars(lists), reading=tables.reading()))
     if as_json:
         print_as_json(folder, look)
     else:
@@ -142,6 +144,7 @@ def run(
     strict: Strict = False,
     outside: Outside,
     lists: Lists,
+    tables: Tables,
     nets: Nets,
     computing: Computing,
 ) -> None:
@@ -155,7 +158,9 @@ def run(
     from tag2mask.runtime import Runtime  # noqa: PLC0415
 
     runtime = Runtime(computing.device, computing.precision.value, computing.seed)
-    source = find_source(folder, **vars(lists), val_fraction=val_fraction, seed=computing.seed)
+    source = find_source(
+        folder, **vars(lists), reading=tables.reading(), val_fraction=val_fraction, seed=computing.seed
+    )
     data, look = look_for_run(source)
     print_look(folder, look)
     require_learnable(look.problems, folder, force=outside.force)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from tag2mask.sources import TagReading
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -95,6 +97,29 @@ FromScratch = Annotated[
 Segments = Annotated[
     Path | None, typer.Option(help="Of the EM rounds: segments of another method (COCO run lengths) as superpixels.")
 ]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """How a table of tags is read."""
+
+    image_column: Annotated[
+        str | None, typer.Option(help="Of a table of tags: the column of images (default: image, filename, path ...).")
+    ] = None
+    tag_column: Annotated[
+        str | None, typer.Option(help="Of a table of tags: the column of tags (default: tags, label, class ...).")
+    ] = None
+    background_tag: Annotated[
+        list[str] | None, typer.Option(help="A tag that means none of the classes, as 'No Finding'; repeatable.")
+    ] = None
+    none_means_no_tag: Annotated[
+        bool, typer.Option("--none-means-no-tag", help="Cells with nan, None, N/A or null mean none of the classes.")
+    ] = False
+
+    def reading(self) -> TagReading:
+        """The same as `find_source` takes it."""
+        words = tuple(self.background_tag or ())
+        return TagReading(self.image_column, self.tag_column, words, self.none_means_no_tag)
 
 
 @dataclass(frozen=True)

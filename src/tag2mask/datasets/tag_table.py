@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tag2mask.datasets.class_colours import split_colours
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["TagRow", "is_background", "read_classes", "read_names", "read_tag_table"]
 
 logger = logging.getLogger(__name__)
+
+_HABIT = 3
+"""Words that stand only beside each other in so many cells may be one name."""
 
 _AS_USUAL = TagReading()
 _JSON_REMEDY = 'Write {"image": ["tag", "tag"], "image of background": []}.'
@@ -214,17 +218,23 @@ def _check_no_flags(path: Path, cells: Cells, columns: Columns) -> None:
 def _tell_spaces(
     path: Path, texts: Sequence[str], every: Sequence[tuple[str, ...]], known: Collection[str] | None
 ) -> None:
-    """Say it where spaces came to separate tags: names may have spaces, too."""
+    """Say it where spaces came to separate what may be names of several words: words that stand in no other cell."""
     if known is not None:
         return
-    for text, tags in zip(texts, every, strict=True):
-        words = text.split()
-        if len(tags) > 1 and list(dict.fromkeys(words)) == list(tags):
-            logger.warning(
-                "%s: tags were split at spaces, as %r into %s. If names have spaces, list them in classes.txt, one per "
-                "line.",
-                path,
-                text.strip(),
-                ", ".join(tags),
-            )
-            return
+    phrases = Counter(
+        text.strip()
+        for text, tags in zip(texts, every, strict=True)
+        if len(tags) > 1 and list(dict.fromkeys(text.split())) == list(tags)
+    )
+    cells = Counter(word for tags in every for word in tags)
+    names = sorted(text for text, count in phrases.items() if count >= _HABIT and count in map(cells.get, text.split()))
+    if names:
+        logger.warning(
+            "%s: tags were split at spaces, as %r into %s. If these are names with spaces, list the classes in "
+            "classes.txt, one per line.",
+            path,
+            names[0],
+            ", ".join(names[0].split()),
+        )
+    elif phrases:
+        logger.info("%s: tags were split at spaces.", path)
