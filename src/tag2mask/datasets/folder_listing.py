@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tag2mask.datasets.annotation_files import annotation_rows
 from tag2mask.datasets.class_folders import GROUND_TRUTH, ClassFolders
 from tag2mask.datasets.files import names_of_files
 from tag2mask.datasets.image_calls import ImageCalls
@@ -166,7 +167,7 @@ def list_masks(images: FolderImages) -> tuple[dict[str, Path], list[Path]]:
 
 
 def list_rows(images: FolderImages, known: Collection[str] | None, reading: TagReading = _AS_USUAL) -> list[TagRow]:
-    """Read the folder's tags from the table beside the images, or from the sub-folder of each image.
+    """Read the folder's tags from the table beside the images, from annotation files, or from the sub-folders.
 
     Args:
         images: the folder's images.
@@ -182,11 +183,13 @@ def list_rows(images: FolderImages, known: Collection[str] | None, reading: TagR
         if not has_own_table(images.root):
             folders.tell_left_alone()
         return rows
-    rows = folders.rows()
+    annotated = annotation_rows(folders)
+    rows = annotated if annotated is not None else folders.rows()
     if not rows:
         raise ValueError(
             f"{images.root}: expected tags, found neither a table (tags.csv, .tsv, .xlsx, .parquet, .jsonl, .json) nor "
-            f"sub-folders of images{other_text(images.root)}. Write tags.csv with the columns image,tags."
+            f"files of labelImg, LabelMe or YOLO for most images nor sub-folders of images{other_text(images.root)}. "
+            "Write tags.csv with the columns image,tags."
         )
     return rows
 

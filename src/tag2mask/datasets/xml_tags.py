@@ -18,22 +18,31 @@ def names_in_xml(path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: if the file is missing, is no annotation, or an object has no name.
     """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, OSError, ValueError) as error:
-        raise ValueError(f"{path}: expected an XML annotation, found an error ({error}). Copy it again.") from error
-    if _local(root.tag) != "annotation":
-        raise ValueError(f"{path}: expected an XML annotation, found <{_local(root.tag)}>. Export it in VOC's format.")
+    root = parse_xml(path)
+    if local_name(root) != "annotation":
+        raise ValueError(f"{path}: expected an XML annotation, found <{local_name(root)}>. Export it in VOC's format.")
     names = set()
     for thing in root:
-        if _local(thing.tag) == "object":
-            name = next((part.text or "" for part in thing if _local(part.tag) == "name"), "").strip()
+        if local_name(thing) == "object":
+            name = next((part.text or "" for part in thing if local_name(part) == "name"), "").strip()
             if not name:
                 raise ValueError(f"{path}: expected a name of every object, found one without. Name it, or remove it.")
             names.add(name)
     return tuple(sorted(names))
 
 
-def _local(tag: str) -> str:
+def parse_xml(path: Path) -> ElementTree.Element:
+    """The outermost element of an XML file.
+
+    Raises:
+        ValueError: if the file is missing or no XML.
+    """
+    try:
+        return ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
+        raise ValueError(f"{path}: expected an XML annotation, found an error ({error}). Copy it again.") from error
+
+
+def local_name(element: ElementTree.Element) -> str:
     """The name of an element without its namespace."""
-    return tag.rpartition("}")[2]
+    return element.tag.rpartition("}")[2]
