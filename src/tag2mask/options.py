@@ -73,7 +73,7 @@ Set = Annotated[
 
 @dataclass(frozen=True)
 class Lists:
-    """Which images of PASCAL VOC or COCO."""
+    """Which images of PASCAL VOC or COCO, and which channels of any images."""
 
     split: Annotated[
         str | None,
@@ -85,6 +85,9 @@ class Lists:
         str | None, typer.Option(help="Of PASCAL VOC or COCO: held-out images, or none (default: val).")
     ] = None
     tags_file: Annotated[Path | None, typer.Option(help="Of PASCAL VOC: tags of the authors' cls_labels.npy.")] = None
+    channels: Annotated[
+        str, typer.Option(help="Of any images: which channels are red, green and blue, as 3,2,1; or the grey one.")
+    ] = ""
 
 
 Force = Annotated[bool, typer.Option("--force", help="Go on also where the classifier learned nothing.")]

@@ -35,6 +35,8 @@ class Source:
         val_split: of VOC or COCO, the held-out images; None for none.
         tags_file: of VOC, the authors' file of tags.
         reading: of a plain folder, how its table of tags is read.
+        channels: numbers of the channels that become red, green and blue, or of the one that becomes grey; none: the
+            images' own colours.
     """
 
     kind: str
@@ -45,3 +47,30 @@ class Source:
     val_split: str | None = None
     tags_file: str | None = None
     reading: TagReading = TagReading()
+    channels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.channels and (len(self.channels) not in (1, 3) or min(self.channels) < 1):
+            raise ValueError(
+                f"channels: expected one or three numbers from 1 on, got {', '.join(map(str, self.channels))}. "
+                "Write, for example, 3,2,1."
+            )
+
+
+def read_channels(text: str) -> tuple[int, ...]:
+    """Numbers of channels as a person writes them.
+
+    Args:
+        text: numbers with commas or spaces between; empty for none.
+
+    Raises:
+        ValueError: if it holds anything else.
+
+    Example:
+        >>> read_channels("3,2,1"), read_channels("")
+        ((3, 2, 1), ())
+    """
+    words = text.replace(",", " ").split()
+    if not all(word.isdecimal() for word in words):
+        raise ValueError(f"channels: expected one or three numbers from 1 on, got {text!r}. Write, for example, 3,2,1.")
+    return tuple(map(int, words))

@@ -21,13 +21,15 @@ from tag2mask.datasets.folder_listing import (
     list_split,
     match_rows,
 )
+from tag2mask.datasets.image_files import UnusableImageError
 from tag2mask.datasets.images import image_size, read_image, read_mask
+from tag2mask.datasets.pixel_checks import pixel_problems
 from tag2mask.datasets.problem import Problem, Severity
 from tag2mask.labels import IGNORE
 from tag2mask.sources import TagReading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 _AS_USUAL = TagReading()
 
@@ -38,6 +40,9 @@ def find_problems(
     path: str | Path,
     on_progress: Callable[[int, int], None] | None = None,
     reading: TagReading = _AS_USUAL,
+    *,
+    masks: bool = True,
+    channels: Sequence[int] = (),
 ) -> list[Problem]:
     """List everything that is wrong with a folder of images and tags; decodes every image and mask.
 
@@ -50,6 +55,8 @@ def find_problems(
         path: the folder, as for `tag2mask.datasets.folder.open_folder`.
         on_progress: called after each image with the count so far and the count in all.
         reading: how a table of tags is read.
+        masks: read every mask; otherwise only their names are looked at.
+        channels: numbers of the channels of the images that are used; none: their own colours.
 
     Returns:
         The problems, none for a good folder. Never raises: what cannot be read is a problem, too.
@@ -69,8 +76,10 @@ def find_problems(
         _check_rows(notes, matched, class_names, resting)
         _check_classes(notes, matched, class_names, resting)
     tagged = {name for name, of_name in matched.rows.items() if of_name[0].tags} if rows is not None else set()
-    _check_images(notes, images, on_progress)
-    _check_masks(notes, images, len(class_names) if class_names else None, tagged)
+    _check_images(notes, images, on_progress, channels)
+    files = _check_mask_names(notes, images)
+    if masks:
+        _check_masks(notes, images, files, len(class_names) if class_names else None, tagged)
     return notes.problems
 
 
@@ -90,6 +99,7 @@ class _Notes:
         except (ValueError, OSError) as error:
             # Messages are "place: what. Remedy."; the table has a column for each.
             what, _, remedy = str(error).removeprefix(f"{subject}: ").partition(". ")
+            kind = "unusable image" if isinstance(error, UnusableImageError) else kind
             self.add(kind, subject, what, remedy or "Correct the file, or remove it.")
             return None
 
@@ -171,15 +181,18 @@ def _check_classes(notes: _Notes, matched: MatchedRows, class_names: Sequence[st
     notes.problems.extend(class_problems(class_names, training))
 
 
-def _check_images(notes: _Notes, images: FolderImages, on_progress: Callable[[int, int], None] | None) -> None:
+def _check_images(
+    notes: _Notes, images: FolderImages, on_progress: Callable[[int, int], None] | None, channels: Sequence[int]
+) -> None:
     for done, path in enumerate(images.paths.values(), start=1):
-        notes.attempt("broken image", path, partial(read_image, path))
+        notes.attempt("broken image", path, partial(read_image, path, channels))
         if on_progress is not None:
             on_progress(done, len(images.paths))
+    notes.problems.extend(pixel_problems(images.paths, channels))
 
 
-def _check_masks(notes: _Notes, images: FolderImages, num_classes: int | None, tagged: Collection[str]) -> None:
-    """Check every mask; without a number of classes, its labels are left alone."""
+def _check_mask_names(notes: _Notes, images: FolderImages) -> Mapping[str, Path]:
+    """The mask file of each image that has one; those of no image are told."""
     found = notes.attempt("unusable masks", images.root / "masks", partial(list_masks, images))
     masks, stray = found or ({}, [])
     for file in stray:
@@ -187,7 +200,14 @@ def _check_masks(notes: _Notes, images: FolderImages, num_classes: int | None, t
             "mask without image", file, "no image, or more than one, has its name",
             "Name it like its image, with the suffix .png, or remove it.", "warning",
         )  # fmt: skip
-    broken = {problem.subject for problem in notes.problems if problem.kind == "broken image"}
+    return masks
+
+
+def _check_masks(
+    notes: _Notes, images: FolderImages, masks: Mapping[str, Path], num_classes: int | None, tagged: Collection[str]
+) -> None:
+    """Check every mask; without a number of classes, its labels are left alone."""
+    broken = {problem.subject for problem in notes.problems if problem.kind in ("broken image", "unusable image")}
     for name, file in masks.items():
         most = num_classes if num_classes is not None else 2**31
         labels = notes.attempt("unusable mask", file, partial(read_mask, file, most))

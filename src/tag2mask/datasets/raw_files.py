@@ -82,6 +82,41 @@ def raw_size(path: str | Path) -> tuple[int, int] | None:
         return (width, height) if _orientation(page) in LYING else (height, width)
 
 
+def require_few_channels(paths: Sequence[Path]) -> None:
+    """Require that not all of some images have more channels than can be shown without a choice.
+
+    Args:
+        paths: the files; those that cannot be read are passed over.
+
+    Raises:
+        UnusableImageError: that says how to choose.
+    """
+    counts = {path: _count_channels(path) for path in paths}
+    if counts and min(counts.values()) > MOST_CHANNELS:
+        first = next(iter(counts))
+        raise UnusableImageError(_too_many(first, counts[first]))
+
+
+def _count_channels(path: Path) -> int:
+    """The channels of a TIFF; 0 of any other file."""
+    if not _head(path).startswith(_TIFF):
+        return 0
+    from tifffile import TiffFile  # noqa: PLC0415
+
+    try:
+        with worded(path), TiffFile(path) as file:
+            return int(file.pages.first.samplesperpixel)
+    except ValueError:
+        return 0
+
+
+def _too_many(path: str | Path, count: int) -> str:
+    return (
+        f"{path}: expected up to {MOST_CHANNELS} channels, found {count}. Say which ones are red, green and blue, "
+        "for example with --channels 3,2,1 (in Python: channels=(3, 2, 1))."
+    )
+
+
 def count_pages(path: str | Path) -> int:
     """How many images a TIFF or an animation holds, without smaller copies of the same; 1 of any other file.
 
@@ -191,10 +226,7 @@ def _raw(path: str | Path, stored: Values, channels: Sequence[int], *, has_alpha
     if channels:
         return RawImage(choose_channels(path, stored, channels), orientation=orientation, channels=count)
     if count > MOST_CHANNELS:
-        raise UnusableImageError(
-            f"{path}: expected up to {MOST_CHANNELS} channels, found {count}. Say which ones are red, green and blue, "
-            "for example with --channels 3,2,1 (in Python: channels=(3, 2, 1))."
-        )
+        raise UnusableImageError(_too_many(path, count))
     alpha = _alpha(stored[..., -1]) if has_alpha else None
     return RawImage(stored[..., : 1 if count < 3 else 3], alpha, orientation=orientation, channels=count)
 

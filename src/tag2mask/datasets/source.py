@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tag2mask.datasets.class_problems import problems_of_tags
 from tag2mask.datasets.coco_folder import coco_splits, open_coco_folder
 from tag2mask.datasets.folder import open_folder
+from tag2mask.datasets.pixel_checks import pixel_problems
 from tag2mask.datasets.problem import Problem
 from tag2mask.datasets.problems import find_problems
+from tag2mask.datasets.raw_files import require_few_channels
 from tag2mask.datasets.tag_source import has_own_table
 from tag2mask.datasets.voc import open_voc
 from tag2mask.datasets.voc_folder import voc_splits
 from tag2mask.records import Source
-from tag2mask.sources import TagReading
+from tag2mask.sources import TagReading, read_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.datasets.files import FileDataset
 
 NO_SPLIT = "none"
 """As held-out images: nothing is held out."""
+
+LOOKED_AT = 5
+"""So many images are looked at for their number of channels."""
 
 _AS_USUAL = TagReading()
 
@@ -36,6 +43,7 @@ def find_source(
     val_fraction: float = 0.0,
     seed: int = 0,
     reading: TagReading = _AS_USUAL,
+    channels: str = "",
 ) -> Source:
     """Recognise what lies in a folder, and say how to open it.
 
@@ -51,6 +59,7 @@ def find_source(
         val_fraction: of any other folder, see `open_folder`.
         seed: likewise.
         reading: likewise.
+        channels: which channels of the images become red, green and blue, as ``3,2,1``; empty: their own colours.
 
     Returns:
         What `open_source` takes; paths are absolute.
@@ -67,14 +76,15 @@ def find_source(
         )
     place = str(Path(path).resolve())
     if kind == "folder":
-        return Source(kind, place, val_fraction, seed, reading=reading)
+        return Source(kind, place, val_fraction, seed, reading=reading, channels=read_channels(channels))
     train = split or _training_split(path, kind, splits)
     held_out = _held_out_split(train, val_split, splits)
     tags = None if tags_file is None else str(Path(tags_file).resolve())
-    return Source(kind, place, split=_absolute(train), val_split=held_out, tags_file=tags)
+    chosen = read_channels(channels)
+    return Source(kind, place, split=_absolute(train), val_split=held_out, tags_file=tags, channels=chosen)
 
 
-def open_source(source: Source, *, strict: bool = False) -> TagDataset:
+def open_source(source: Source, *, strict: bool = False) -> FileDataset:
     """Open what a run notes as its source.
 
     Args:
@@ -82,8 +92,17 @@ def open_source(source: Source, *, strict: bool = False) -> TagDataset:
         strict: an image that has to be left out is an error.
 
     Raises:
-        ValueError: if the folder holds no such data set.
+        ValueError: if the folder holds no such data set, or images with more than four channels of which none are
+            chosen.
     """
+    data = _open(source, strict=strict)
+    if source.channels:
+        return replace(data, channels=source.channels, source=source)
+    require_few_channels([data.paths[name] for name in data.names[:LOOKED_AT]])
+    return data
+
+
+def _open(source: Source, *, strict: bool) -> FileDataset:
     path, split = Path(source.path), source.split or ""
     if source.kind == "voc":
         return open_voc(path, split, val_split=source.val_split, tags_file=source.tags_file, strict=strict)
@@ -98,18 +117,21 @@ def open_source(source: Source, *, strict: bool = False) -> TagDataset:
     )
 
 
-def check_source(source: Source, on_progress: Callable[[int, int], None] | None = None) -> Sequence[Problem]:
+def check_source(
+    source: Source, on_progress: Callable[[int, int], None] | None = None, *, masks: bool = True
+) -> Sequence[Problem]:
     """List everything that is wrong with a source; decodes every image and mask.
 
     Args:
         source: of `find_source`.
         on_progress: called after each image with the count so far and the count in all.
+        masks: read the masks, too; `tag2mask.datasets.first_look` has read them already.
 
     Returns:
         The problems, none for a good one. Never raises: what cannot be read is a problem, too.
     """
     if source.kind == "folder":
-        return find_problems(source.path, on_progress, source.reading)
+        return find_problems(source.path, on_progress, source.reading, masks=masks, channels=source.channels)
     problems = []
     try:
         data = open_source(source, strict=True)
@@ -120,7 +142,8 @@ def check_source(source: Source, on_progress: Callable[[int, int], None] | None 
         except ValueError:
             return problems
         problems[0] = _problem("incomplete data set", source.path, error)
-    return problems + problems_of_tags(data) + _unreadable(data, on_progress)
+    problems += problems_of_tags(data) + _unreadable(data, on_progress, masks=masks)
+    return problems + pixel_problems(data.paths, source.channels)
 
 
 def _layout(path: Path) -> tuple[str, tuple[str, ...]]:
@@ -169,12 +192,13 @@ def _absolute(split: str) -> str:
     return str(Path(split).resolve()) if split.endswith(".txt") else split
 
 
-def _unreadable(data: TagDataset, on_progress: Callable[[int, int], None] | None) -> list[Problem]:
+def _unreadable(data: TagDataset, on_progress: Callable[[int, int], None] | None, *, masks: bool) -> list[Problem]:
     """The images and masks that cannot be decoded."""
     problems = []
     names = (*data.names, *data.val_names)
+    readers = (("broken image", data.__getitem__), ("unusable mask", data.mask))
     for done, name in enumerate(names, start=1):
-        for kind, read in (("broken image", data.__getitem__), ("unusable mask", data.mask)):
+        for kind, read in readers if masks else readers[:1]:
             try:
                 read(name)
             except ValueError as error:
