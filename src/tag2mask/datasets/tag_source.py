@@ -49,12 +49,18 @@ def tables_beside(root: Path, top: Path) -> list[Path]:
     beside = [file for folder in dict.fromkeys((root, top)) for file in _tables_in(folder)]
     own = [file for file in beside if file.stem.casefold() == OWN_NAME]
     if own or beside:
-        return own or beside
+        return own or _of_training(beside)
     if not top.is_dir():
         return []
     # As Hugging Face lays them: a folder per split, each with its own table.
     folders = sorted(f for f in top.iterdir() if f.is_dir() and not f.name.startswith("."))
     return [file for folder in folders for file in _tables_in(folder) if file.stem.casefold() in (OWN_NAME, "metadata")]
+
+
+def _of_training(tables: list[Path]) -> list[Path]:
+    """Without the table of test images, as competitions lay it beside the one of training images."""
+    stems = {table: table.stem.casefold().split("_")[0] for table in tables}
+    return [table for table in tables if stems[table] != "test" or "train" not in stems.values()]
 
 
 def has_own_table(root: Path) -> bool:
