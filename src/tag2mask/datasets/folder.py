@@ -38,6 +38,7 @@ def open_folder(
     seed: int = 0,
     strict: bool = False,
     reading: TagReading = _AS_USUAL,
+    channels: tuple[int, ...] = (),
 ) -> FileDataset:
     """Open a folder of photographs with image-level tags.
 
@@ -58,6 +59,8 @@ def open_folder(
         seed: another seed holds out other images.
         strict: raise instead of leaving anything out.
         reading: which columns of a table count, and which of its words mean no tag.
+        channels: numbers of the channels that become red, green and blue, or of the one that becomes grey; none: the
+            images' own colours.
 
     Raises:
         ValueError: if the folder, its images or its tags are missing, a tag is not in classes.txt,
@@ -109,7 +112,8 @@ def open_folder(
                 read_colours(images.root / "classes.txt"),
             ),
         ),
-        Source("folder", str(images.root.resolve()), val_fraction, seed, reading=reading),
+        Source("folder", str(images.root.resolve()), val_fraction, seed, reading=reading, channels=channels),
+        channels,
     )
 
 

@@ -8,10 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tag2mask.checks import some
 from tag2mask.datasets.annotation_files import annotation_rows
 from tag2mask.datasets.class_folders import GROUND_TRUTH, ClassFolders
 from tag2mask.datasets.files import names_of_files
 from tag2mask.datasets.image_calls import ImageCalls
+from tag2mask.datasets.image_files import image_suffixes
 from tag2mask.datasets.mask_files import MASK_SUFFIXES
 from tag2mask.datasets.masks_beside import split_masks
 from tag2mask.datasets.tag_source import has_own_table, other_text, rows_beside
@@ -149,10 +151,19 @@ def find_images(path: str | Path) -> FolderImages:
 
 
 def list_masks(images: FolderImages) -> tuple[dict[str, Path], list[Path]]:
-    """The mask file of each image that has one, and the mask files that belong to no image."""
+    """The mask file of each image that has one, and the mask files that belong to no image.
+
+    Files of other formats are told of: JPEG, for example, changes labels while it stores them.
+    """
     top = folder_called(images.root, MASKS)
     if top is None:
         return {}, []
+    if others := files_below(top, image_suffixes() - MASK_SUFFIXES):
+        few = some(file.relative_to(top).as_posix() for file in others)
+        logger.warning(
+            "%s: holds %d files that are no PNG or TIFF, which count as no masks: %s. Save the labels as PNG.",
+            top, len(others), few,
+        )  # fmt: skip
     paths: dict[str, Path] = {}
     stray = []
     for file in files_below(top, MASK_SUFFIXES):
