@@ -13,6 +13,7 @@ from tag2mask.console import (
     escape,
     log_to_stderr,
     print_as_json,
+    print_learned,
     print_look,
     print_scores,
     print_times,
@@ -161,7 +162,7 @@ def run(
     source = find_source(
         folder, **vars(lists), reading=tables.reading(), val_fraction=val_fraction, seed=computing.seed
     )
-    data, look = look_for_run(source)
+    data, look = look_for_run(source, strict=strict)
     print_look(folder, look)
     require_learnable(look.problems, folder, force=outside.force)
     begin = best_start(preset.value, **vars(nets), changes=computing.set_ or ())
@@ -210,6 +211,7 @@ def score(
     from tag2mask.pipelines.publish import score_all, write_scores  # noqa: PLC0415
 
     folder, dataset = _opened(run, data, split)
+    print_learned(folder)
     results = score_all(folder, dataset, needed=True)
     print_scores(results.stages, results.rounds)
     if as_json:
@@ -257,6 +259,7 @@ def _report(folder: RunFolder, data: TagDataset) -> None:
 
     results = publish(folder, data)
     print_times(folder)
+    print_learned(folder)
     print_scores(results.stages, results.rounds)
     final = folder.final_masks()
     if final is not None:

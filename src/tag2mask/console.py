@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -13,7 +14,6 @@ from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 from rich.table import Table
 
-from tag2mask.checks import some
 from tag2mask.datasets.problem import count_problems
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 console = Console()
 
-FEW, FEW_CLASSES = 5, 12
-"""So many findings of a kind, and so many classes, are shown; --all shows the others."""
+FEW, FEW_CLASSES, MANY_CLASSES = 5, 12, 30
+"""So many findings of a kind, and so many classes in a line and in a table, are shown."""
 
 
 def print_look(folder: object, look: FirstLook, *, every: bool = False) -> None:
@@ -55,6 +55,8 @@ def print_summary(summary: Summary, *, every: bool = False) -> None:
         summary: of `tag2mask.datasets.summary.summarise`.
         every: all classes.
     """
+    from tag2mask.checks import some  # noqa: PLC0415  (torch, which `--help` need not wait for)
+
     untagged = f", {summary.untagged:,} of them without a tag: pure background" if summary.untagged else ""
     lines = {
         "images": f"{summary.training:,} to train on{untagged}; {summary.held_out:,} held out",
@@ -92,7 +94,7 @@ def _sizes(summary: Summary) -> str:
         return ""
     small, middle, large = (f"{height} x {width}" for height, width in asdict(summary.sizes).values())
     return (
-        f"all {small} (height x width)" if small == large else f"{small} to {large} (height x width), middle {middle}"
+        f"all {small} (height x width)" if small == large else f"{small} to {large} (height x width), median {middle}"
     )
 
 
@@ -152,6 +154,32 @@ def print_scores(table: ScoreTable | None, rounds: RoundTable | None) -> None:
         say(table.table())
     if rounds is not None and rounds.rows:
         say(rounds.table())
+
+
+def print_learned(folder: RunFolder) -> None:
+    """Average precision of every class that the run's classifier was trained on, the worst first; few of many.
+
+    Args:
+        folder: of the run; one without a classifier, or of an older version, tells nothing.
+    """
+    from tag2mask.scores.score_table import percent, text_columns  # noqa: PLC0415  (likewise)
+
+    def share(value: float | None) -> str:
+        return percent(math.nan if value is None else value)
+
+    for summary in folder.stage_summaries().values():
+        if (precision := summary.precision) is None:
+            continue
+        say(f"classifier: average precision of tags in percent, {precision.where}")
+        ranked = sorted(
+            precision.classes, key=lambda one: (one.learned, math.inf if one.average is None else one.average)
+        )
+        lines = [["class", "AP", "by chance", "images"]]
+        for one in ranked[:MANY_CLASSES]:
+            lines.append([one.name, share(one.average), share(one.by_chance), str(one.images)])
+        say(text_columns(lines, ["", *("" if one.learned else "not learned" for one in ranked[:MANY_CLASSES])]))
+        if len(ranked) > MANY_CLASSES:
+            say(f"... and {len(ranked) - MANY_CLASSES:,} more that are found better; report.html has them all")
 
 
 def say(text: str) -> None:

@@ -38,7 +38,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
     write_indexed(masks / "2.png", square(1, (8, 6)))
     write_indexed(masks / "3.png", square(255))
     write_indexed(masks / "nobody.png", square(1))
-    Image.new("RGB", (8, 6)).save(masks / "4.png")
+    Image.new("RGB", (8, 6), (10, 20, 30)).save(masks / "4.png")
     (tmp_path / "val.txt").write_text("6\nnever\n")
     (tmp_path / "train.txt").write_text("\n".join([*GOOD, "only", "untagged"]))
     problems = find_problems(tmp_path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tag2mask.checks import some
 from tag2mask.datasets.class_problems import problems_of_tags
+from tag2mask.datasets.mask_checks import look_at_masks
 from tag2mask.datasets.problem import Problem
 from tag2mask.datasets.source import check_source, open_source
 from tag2mask.datasets.summary import Summary, summarise
@@ -54,31 +55,41 @@ def look_for_check(source: Source, on_progress: Callable[[int, int], None] | Non
             data = open_source(source)
         except ValueError as error:
             failure = error
-    summary = summarise(data, told) if data is not None else None
+    masks = look_at_masks(data) if data is not None else None
     with told_while_opening():
-        problems = [problem for problem in told if problem.kind == "note"] + list(check_source(source, on_progress))
+        problems = [problem for problem in told if problem.kind == "note"]
+        problems += [*check_source(source, on_progress, masks=masks is None), *(masks.problems if masks else ())]
     if failure is not None and not any(problem.severity == "error" for problem in problems):
         what, _, remedy = str(failure).removeprefix(f"{source.path}: ").partition(". ")
         problems.append(Problem("unusable data set", source.path, what, remedy or "Correct it."))
+    summary = summarise(data, told, masks.lines() if masks else ()) if data is not None else None
     return FirstLook(data, summary, tuple(problems))
 
 
-def look_for_run(source: Source) -> tuple[TagDataset, FirstLook]:
-    """Look at tags, lists and headers: takes seconds for 10,000 images, and decodes none.
+def look_for_run(source: Source, *, strict: bool = False) -> tuple[TagDataset, FirstLook]:
+    """Look at tags, lists, headers of images, and true masks; decodes no image.
 
     Args:
         source: of `tag2mask.datasets.source.find_source`.
+        strict: a true mask that cannot be used is an error.
 
     Returns:
-        The data set, and what there is to say of it.
+        The data set less the masks that cannot be used, and what there is to say of it.
 
     Raises:
-        ValueError: if the data set cannot be opened.
+        ValueError: if the data set cannot be opened, and as said for `strict`.
     """
     with told_while_opening() as told:
         data = open_source(source)
-    problems = (*told, *problems_of_tags(data))
-    return data, FirstLook(data, summarise(data, told), problems)
+    masks = look_at_masks(data)
+    if strict and masks.data.bad:
+        raise ValueError(
+            f"{source.path}: {len(masks.data.bad)} true mask(s) cannot be used, the first: {masks.data.first_bad()} "
+            "Mend or remove them, or run without --strict to leave them out of the scores."
+        )
+    masks.data.know_told()
+    problems = (*told, *problems_of_tags(data), *masks.problems)
+    return masks.data, FirstLook(masks.data, summarise(data, told, masks.lines()), problems)
 
 
 def require_learnable(problems: Iterable[Problem], place: object, *, force: bool) -> None:

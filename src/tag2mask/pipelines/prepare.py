@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tag2mask.datasets.class_problems import problems_of_tags
-from tag2mask.datasets.dataset import unreadable, without
+from tag2mask.datasets.dataset import Delegating, unreadable, without
 from tag2mask.datasets.first_look import require_learnable
+from tag2mask.datasets.mask_checks import without_bad_masks
 from tag2mask.datasets.source import check_options, find_source, open_source
 from tag2mask.datasets.summary import files_of
+from tag2mask.datasets.usable_masks import UsableMasks
 from tag2mask.datasets.working_copies import WorkingCopies
 from tag2mask.progress import progress_bar
 from tag2mask.runs.manifest import ImageNames, Manifest, Origin
@@ -82,11 +84,12 @@ def prepare(
         force: begin also with tags that no classifier can learn.
 
     Returns:
-        The data less the images that cannot be read.
+        The data less the images and the true masks that cannot be read.
 
     Raises:
-        ValueError: for unreadable images if strict, a set without images or tags, a class on every image, names that
-            differ by case (unless forced), and a folder that holds a run of other classes or from elsewhere.
+        ValueError: for unreadable images and masks if strict, a set without images or tags, a folder that holds a run
+            of other classes or from elsewhere; and unless forced for a class on every image, names that differ by case,
+            and masks that contradict the tags.
     """
     if origin.source is None and (files := files_of(data)) is not None:
         origin = replace(origin, source=files.source)
@@ -103,6 +106,10 @@ def prepare(
             "Mend or remove them, or run without --strict to leave them out."
         )
     data = _usable(data, broken)
+    if not _has_usable_masks(data):
+        masks = without_bad_masks(data, strict=strict)
+        require_learnable(masks.problems, _place(origin), force=force)
+        data = masks.data
     manifest = Manifest(
         class_names=tuple(data.class_names),
         digest=digest,
@@ -119,6 +126,13 @@ def prepare(
     )
     run.write_manifest(manifest, ImageNames(tuple(data.names), tuple(data.val_names)))
     return data
+
+
+def _has_usable_masks(data: TagDataset) -> bool:
+    """Whether somebody has read all true masks already."""
+    while isinstance(data, Delegating) and not isinstance(data, UsableMasks):
+        data = data.whole
+    return isinstance(data, UsableMasks)
 
 
 def _noted(origin: Origin, known: Manifest | None) -> Origin:

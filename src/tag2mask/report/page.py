@@ -117,6 +117,7 @@ def _stage_facts(run: RunFolder) -> dict[str, Any]:
     seconds = [stage.seconds for stage in stages.values()]
     return {
         "stages": stages,
+        "precision": next((stage.precision for stage in stages.values() if stage.precision), None),
         "evidence": [stage.evidence for stage in stages.values() if stage.evidence],
         "seconds": sum(seconds),
         "longest": max(seconds, default=0.0),
