@@ -195,8 +195,8 @@ def test_coco_errors(tmp_path: Path) -> None:
         ({"images": [{"id": 1}]}, "image 1: expected the field file_name"),
         ({"images": 3}, "expected a list images of objects, found int"),
         ({"images": ["a.jpg"]}, "expected a list images of objects"),
-        ({"images": [{"id": 1, "file_name": "../a.jpg"}]}, "image 1: expected as file_name a path below the folder"),
-        ({"images": [{"id": 1, "file_name": "in\\..\\..\\a.jpg"}]}, "expected as file_name a path below"),
+        ({"images": [{"id": 1, "file_name": "in/.."}]}, "image 1: expected as file_name a path below the folder"),
+        ({"images": [{"id": 1, "file_name": "../a.jpg"}]}, r"the first is \.\./a\.jpg\), found none"),
         ({"images": [{"id": i, "file_name": "a.jpg"} for i in (1, 2)]}, "each file_name once, found a.jpg twice"),
         ({"images": [{"id": "1", "file_name": f"{i}.jpg"} for i in "ab"]}, "each image id once, found 1 twice"),
         ({"categories": [{"id": i, "name": "cat"} for i in (3, 7)]}, "found cat twice"),
@@ -251,7 +251,9 @@ def test_sizes_are_read_from_the_images(height: object, tmp_path: Path) -> None:
     assert (mask.shape, int(mask.sum())) == (SIZE, 8)
 
 
-@pytest.mark.parametrize("front", ["train/", "/home/me/data/train/", "C:\\data\\train\\", "./", "images/train/"])
+@pytest.mark.parametrize(
+    "front", ["train/", "/home/me/data/train/", "C:\\data\\train\\", "./", "images/train/", "..\\..\\"]
+)
 def test_folders_in_front_of_a_file_name(front: str, tmp_path: Path) -> None:
     path = write_coco(tmp_path, [ONE])
     changed(path, images=lambda entry: entry.update(file_name=front + entry["file_name"]))

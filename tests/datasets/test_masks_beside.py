@@ -22,7 +22,10 @@ def disc(path: Path, corner: int = 0, value: int = 255, size: tuple[int, int] = 
     Image.fromarray(inside).convert(mode).save(path)
 
 
-@pytest.mark.parametrize("called", ["{}_mask.png", "{}_Mask.gif", "{}_segmentation.png", "{}-gt.bmp", "{}_mask_1.png"])
+NAMES = ["{}_mask.png", "{}_Mask.gif", "{}_segmentation.png", "{}-gt.bmp", "{}_mask_1.png", "{} (Mask).png"]
+
+
+@pytest.mark.parametrize("called", NAMES)
 def test_masks_beside_their_images(called: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for place, call in enumerate(("benign/1", "benign/2", "malignant/3", "malignant/4", "malignant/5", "benign/6")):
         write_photo(tmp_path / f"{call}.jpg", shade=10 + place)
@@ -73,6 +76,15 @@ def test_photographs_that_are_called_like_masks_stay_photographs(tmp_path: Path)
     data = open_folder(tmp_path)
     assert len(data.names) == 12
     assert not data.has_masks()
+
+
+def test_masks_that_begin_with_the_word(tmp_path: Path) -> None:
+    for call in ("a/1", "b/2"):
+        write_photo(tmp_path / f"{call}.png", shade=len(call) + int(call[-1]))
+        disc(tmp_path / call[0] / f"mask_{call[-1]}.png")
+    data = open_folder(tmp_path, strict=True)
+    assert data.names == ("a/1", "b/2")
+    assert data.mask("b/2") is not None
 
 
 def test_a_mask_without_an_image_is_an_image(tmp_path: Path) -> None:

@@ -156,12 +156,13 @@ def size_in(entry: Entry) -> tuple[int, int] | None:
 
 
 def _parts(file: Path, entry: Entry) -> tuple[str, ...]:
-    """The folders and the name in an image's file_name, without drive and root."""
+    """The folders and the name in an image's file_name, without drive, root, and what leads out of the folder."""
     file_name = str(_field(file, "image", entry, "file_name")).replace("\\", "/")
-    parts = tuple(part for part in file_name.split("/") if part not in ("", "."))
-    if parts and parts[0].endswith(":"):
-        parts = parts[1:]
-    if not parts or ".." in parts:  # Names of masks are made of it.
+    every = [part for part in file_name.split("/") if part not in ("", ".")]
+    # Names of masks are made of it, so nothing up to the last ".." is kept.
+    inside = every[len(every) - every[::-1].index("..") :] if ".." in every else every
+    parts = tuple(inside[1:] if inside and inside[0].endswith(":") else inside)
+    if not parts:
         raise ValueError(
             f"{file}, image {entry.get('id', '?')}: expected as file_name a path below the folder of images, found "
             f"{entry['file_name']!r}. Correct it."

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MASK_NAME = re.compile(r"(?P<image>.+)[_-](mask|masks|segmentation|seg|gt|groundtruth)(_?\d+)?", re.IGNORECASE)
+_WORD = "masks?|segmentation|seg|gt|groundtruth"
+_MASK_NAMES = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (rf"(?P<image>.+?)[_. -]+\(?({_WORD})\)?([_. -]?\d+)?", rf"({_WORD})[_. -]+(?P<image>.+)")
+)
 SMEARED = frozenset({".jpg", ".jpeg"})
 LOOKED_AT = 5
 """Of the files that are called like masks, as many are looked at: photographs may be called so, too."""
@@ -74,7 +78,7 @@ def split_masks(files: Iterable[Path]) -> tuple[list[Path], dict[Path, tuple[Pat
     """Tell the images from the masks that lie beside them.
 
     A file ``X_mask.png`` is a mask where an image X lies in the same folder and the files that are called so look
-    like masks; ``X_mask_1``, ``X_segmentation``, ``X_gt`` and the like are so, too.
+    like masks; ``X_mask_1``, ``X_segmentation``, ``X_gt``, ``mask_X`` and the like are so, too.
 
     Args:
         files: all image files.
@@ -86,10 +90,10 @@ def split_masks(files: Iterable[Path]) -> tuple[list[Path], dict[Path, tuple[Pat
     by_stem: dict[tuple[Path, str], Path] = {(file.parent, file.stem): file for file in reversed(every)}
     masks: dict[Path, list[Path]] = defaultdict(list)
     for file in every:
-        match = _MASK_NAME.fullmatch(file.stem)
-        image = by_stem.get((file.parent, match["image"])) if match is not None else None
-        if image is not None:
-            masks[image].append(file)
+        matches = [match for pattern in _MASK_NAMES if (match := pattern.fullmatch(file.stem))]
+        images = [by_stem[key] for match in matches if (key := (file.parent, match["image"])) in by_stem]
+        if images:
+            masks[images[0]].append(file)
     called_so = [file for several in masks.values() for file in several]
     looked_at = called_so[:: max(1, -(-len(called_so) // LOOKED_AT))]
     if not called_so or 2 * sum(map(_looks_like_mask, looked_at)) <= len(looked_at):

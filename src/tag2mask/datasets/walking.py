@@ -17,7 +17,7 @@ LITTER = frozenset({"@eadir", "$recycle.bin", "system volume information", "__ma
 """Folders that file managers and systems make, in lower case."""
 
 NO_PHOTOGRAPHS = frozenset(
-    {"ground_truth", "masks", "labels", "annotations", "runs", "results", "predictions"}
+    {"ground_truth", "groundtruth", "ground truth", "masks", "labels", "annotations", "runs", "results", "predictions"}
     | {"segmentationclass", "segmentationclassaug", "segmentationclasspng", "segmentationclassnpy"}
     | {"segmentationclassvisualization", "segmentationobject", "segmentationobjectpng"}
     | {"segmentationobjectvisualization", "segmentationobjectnpy"}
