@@ -150,8 +150,9 @@ def _image_column(path: Path, cells: Cells, fits: Callable[[str], bool], notes: 
     tried = cells.rows[:_CELLS_TRIED]
     # The first of the names counts where several fit equally often.
     best = max(places, key=lambda place: sum(fits(row[place]) for row in tried))
-    others = ", ".join(cells.header[place].strip() for place in places if place != best)
-    notes.append(f"images are in column {cells.header[best].strip()!r}; {others} is passed over")
+    if best != places[0]:
+        others = ", ".join(cells.header[place].strip() for place in places if place != best)
+        notes.append(f"images are in column {cells.header[best].strip()!r}; {others} is passed over")
     return best
 
 

@@ -150,7 +150,7 @@ def _excel(path: Path, content: bytes, is_header: Callable[[Sequence[str]], bool
             if path.suffix.lower() == ".xlsx"
             else "an Excel file or another archive (it begins with PK)"
         )
-        raise ValueError(f"{path}: found {what} that does not open ({error}). Save it as CSV.") from error
+        raise ValueError(f"{path}: found {what} that does not open ({_line(error)}). Save it as CSV.") from error
     tables = {name: sheet.to_numpy().tolist() for name, sheet in sheets.items() if len(sheet)}
     if not tables:
         raise ValueError(f"{path}: expected a first row that names the columns image and tags, found an empty sheet.")
@@ -182,12 +182,16 @@ def _parquet(path: Path, content: bytes) -> Cells:
         ) from error
     except Exception as error:  # pyarrow's errors have no common class but this.
         raise ValueError(
-            f"{path}: found a Parquet file that does not open ({error}). Save it again, or as CSV."
+            f"{path}: found a Parquet file that does not open ({_line(error)}). Save it again, or as CSV."
         ) from error
     columns = [[as_text(_plain(value)) for value in frame[name]] for name in frame.columns]
     rows = [list(row) for row in zip(*columns, strict=True)]
     places = [f"{path.name}, row {number}" for number in range(1, len(rows) + 1)]
     return Cells(tuple(map(str, frame.columns)), rows, places)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _plain(value: Any) -> object:

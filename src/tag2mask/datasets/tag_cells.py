@@ -18,8 +18,8 @@ BACKGROUND_NAMES = frozenset({"background", "_background", "_background_", "__ba
 """Names of no class: background is label 0 of every mask, so as a tag they say nothing."""
 
 _SEPARATORS = ",;|"
-_NO_NAME_ENDS = "[]{}\"'`\u201c\u201d\u201e\u2018"
-"""What stands at the ends of a list or of a quoted word, and of no class's name."""
+_QUOTES = "\"'`\u201c\u201d\u201e\u2018"
+"""What stands at the ends of a quoted word, and of no class's name."""
 
 _CHOICES = re.compile("(choices?|[a-z]*labels?)$")
 """Under these keys Label Studio's cells hold names."""
@@ -106,14 +106,14 @@ def read_tag_cells(cells: Sequence[str], known: Collection[str] | None, place: C
     return [tidy(_named(row, known, place, number)) for number, row in enumerate(rows)]
 
 
-def odd_ends(tag: str) -> bool:
-    """Whether a bracket, a brace or a quote stands at an end of a tag.
+def is_odd(tag: str) -> bool:
+    """Whether a tag holds brackets of a list, or a quote stands at one of its ends.
 
     Example:
-        >>> odd_ends("'cat'"), odd_ends("cat (tabby)")
-        (True, False)
+        >>> is_odd("'cat'"), is_odd("array(['cat'])"), is_odd("cat (tabby)")
+        (True, True, False)
     """
-    return tag[0] in _NO_NAME_ENDS or tag[-1] in _NO_NAME_ENDS
+    return tag[0] in _QUOTES or tag[-1] in _QUOTES or any(bracket in tag for bracket in "[]{}")
 
 
 def _split(cells: Sequence[str], known: Collection[str] | None) -> list[list[str]]:

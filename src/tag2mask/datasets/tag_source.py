@@ -145,20 +145,19 @@ def _rows_of(calls: ImageCalls, table: Path, known: Collection[str] | None, read
 
 def _with_images(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> list[TagRow]:
     """The rows, each with a call of its image that fits, where there is one."""
-    found = sum(bool(calls.fitting(row.image)) for row in rows)
-    other = rows if found else _without_prefix(calls, table, rows)
-    other = [row if calls.fitting(row.image) else _uploaded(calls, row) for row in other]
-    uploaded = [row for before, row in zip(rows, other, strict=True) if row.image != before.image]
-    if not any(calls.fitting(row.image) for row in other):
+    there = rows if any(calls.fitting(row.image) for row in rows) else _without_prefix(calls, table, rows)
+    other = [row if calls.fitting(row.image) else _uploaded(calls, row) for row in there]
+    uploaded = [before for before, row in zip(there, other, strict=True) if row.image != before.image]
+    if not any(len(calls.fitting(row.image)) == 1 for row in other):
         shown = ", ".join(path.relative_to(calls.top).as_posix() for path in list(calls.paths.values())[:3])
         raise ValueError(
-            f"{table}: none of {len(rows)} rows names an image: the first says {rows[0].image!r}, images are called "
-            f"{shown}{', ...' if len(calls.paths) > 3 else ''}. Correct the column of images, or name another one with "
-            "--image-column."
+            f"{table}: none of {len(rows)} rows names an image: the first says {rows[0].image!r}, but "
+            f"{calls.why_not(other[0].image)}; images are called {shown}{', ...' if len(calls.paths) > 3 else ''}. "
+            "Correct the column of images, or name another one with --image-column."
         )
-    if found and uploaded:
-        logger.warning("%s: %d rows name uploaded files, as %r; what an upload puts before the name is passed over.",
-                       table, len(uploaded), rows[other.index(uploaded[0])].image)  # fmt: skip
+    if uploaded:
+        logger.warning("%s: %d rows name uploaded files, as %r; what the upload put before the names is passed over.",
+                       table, len(uploaded), uploaded[0].image)  # fmt: skip
     loose = [row for row in other if not calls.exactly(row.image) and len(calls.fitting(row.image)) == 1]
     if loose:
         logger.info("%s: %d rows name their image by its whole path or in other letters, as %r.",

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tag2mask.datasets.tag_cells import odd_ends
+from tag2mask.datasets.tag_cells import is_odd
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -59,7 +59,7 @@ def check_words(path: Path, rows: Sequence[TagRow], reading: TagReading, known: 
         raise ValueError(_missing_words(path, rows, missing))
     for row in rows:
         for tag in row.tags:
-            if tag in every and odd_ends(tag):
+            if tag in every and is_odd(tag):
                 raise ValueError(
                     f"{path.parent / row.place}: expected the name of a class, found {tag!r}. Write tags without "
                     'brackets and quotes, as cat;dog, or the whole cell as a list, as ["cat", "dog"].'
@@ -98,6 +98,13 @@ def tell_words(path: Path, rows: Iterable[TagRow], known: Collection[str] | None
     _tell_joined(path, counts)
     _tell_scores(path, counts)
     _tell_alike(path, counts)
+    if counts and all(re.fullmatch(r"\d+\.0", tag) for tag in counts):
+        logger.warning(
+            "%s: all tags are numbers, as %r, each taken as the name of a class. Write whole numbers, or the names of "
+            "the classes.",
+            path,
+            min(counts),
+        )
     if counts.keys() == {"0", "1"}:
         logger.warning(
             "%s: the tags are 0 and 1, taken as the names of two classes. If 0 means without, give --background-tag 0.",
