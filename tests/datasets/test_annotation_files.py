@@ -204,3 +204,13 @@ def test_background_is_no_class(tmp_path: Path) -> None:
     data = open_folder(tmp_path, strict=True)
     assert data.class_names == ("fox",)
     assert tags_of(data) == {"a": ["fox"], "b": [], "c": ["fox"]}
+
+
+@pytest.mark.parametrize(("suffix", "told"), [(".xml", ".xml files"), (".txt", ".txt files")])
+def test_what_told_the_tags(suffix: str, told: str, tmp_path: Path) -> None:
+    write_set(tmp_path, suffix, "images", "labels", SHOWN)
+    write_photo(tmp_path / "images" / "x, y.jpg", shade=77)
+    WRITERS[suffix](tmp_path / "labels" / f"x, y{suffix}", ["hen"])
+    assert open_folder(tmp_path).tags_from == told
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,hen\nb.jpg,\n")
+    assert open_folder(tmp_path).tags_from == "tags.csv"

@@ -96,7 +96,8 @@ class _Annotated:
             shown |= dict.fromkeys(without, ())
         for name in used:
             if name in shown:
-                place = self.files[name].relative_to(self.images.root).as_posix() if name in self.files else "no file"
+                file = self.files.get(name)
+                place = f"file {file.relative_to(self.images.root).as_posix()}" if file is not None else "no file"
                 tags = tuple(tag for tag in shown[name] if not is_background(tag) and tag != _NO_CLASS)
                 yield TagRow(str(self.images.calls[name]), tags, place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from tag2mask.datasets.walking import NO_PHOTOGRAPHS, folder_called
 
 if TYPE_CHECKING:
     from tag2mask.datasets.files import FileDataset
+
+logger = logging.getLogger(__name__)
 
 ROBOFLOW = "_annotations.coco.json"
 MOST_FILES = 20
@@ -40,6 +43,8 @@ def open_coco_folder(
     """
     root = Path(root)
     train = _asked(root, split)
+    if train.file.name != ROBOFLOW and not train.file.name.startswith("instances_"):
+        logger.warning("%s: read as the only file of COCO's form.", train.file)
     return open_coco_files(train, None if val_split is None else _asked(root, val_split), strict=strict)
 
 

@@ -108,6 +108,7 @@ class FileDataset:
         source: where they are, and how they were opened; None: not known.
         channels: numbers of the channels that become red, green and blue, see
             `tag2mask.datasets.images.read_image`; none: the images' own colours.
+        tags_from: what told the tags, in words; empty: not known.
     """
 
     class_names: tuple[str, ...]
@@ -118,6 +119,7 @@ class FileDataset:
     masks: Masks
     source: Source | None = None
     channels: tuple[int, ...] = ()
+    tags_from: str = ""
 
     def __getitem__(self, name: str) -> TaggedImage:
         """Decode one image.

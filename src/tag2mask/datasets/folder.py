@@ -23,8 +23,10 @@ from tag2mask.datasets.masks_beside import object_masks
 from tag2mask.sources import Source, TagReading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from tag2mask.datasets.files import Masks
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +81,7 @@ def open_folder(
         images.root,
         {
             "images have no tags": [name for name in train if name not in tag_ids],
-            "rows name no image": [
-                f"{row.image} ({row.place}: {images.calls.why_not(row.image)})" for row in matched.stray
-            ],
+            "rows name no image": _stray(images, matched),
             "lines of train.txt and val.txt name no image": unknown_lines,
             "images are broken": sorted(broken),
         },
@@ -94,7 +94,6 @@ def open_folder(
             f"among {len(images.paths)} images. Run `tag2mask check {images.root}`."
         )
     val_names = tuple(name for name in val if name not in broken)
-    masks, _ = list_masks(images)
     kept = [*names, *val_names]
     return FileDataset(
         class_names,
@@ -102,18 +101,10 @@ def open_folder(
         val_names,
         {name: images.paths[name] for name in kept},
         {name: tag_ids[name] for name in kept if name in tag_ids},
-        object_masks(
-            {name: images.paths[name] for name in kept},
-            images.object_masks,
-            tag_ids,
-            MaskFiles(
-                {name: masks[name] for name in kept if name in masks},
-                len(class_names),
-                read_colours(images.root / "classes.txt"),
-            ),
-        ),
+        _masks(images, kept, tag_ids, len(class_names)),
         Source("folder", str(images.root.resolve()), val_fraction, seed, reading=reading, channels=channels),
         channels,
+        matched.told_by,
     )
 
 
@@ -149,6 +140,19 @@ def unknown_tag(place: str, tag: str, class_names: Collection[str]) -> str:
         f"{place}: expected a class of classes.txt ({few}), found {tag!r}.{hint} "
         "Correct the tag, or add it to classes.txt."
     )
+
+
+def _stray(images: FolderImages, matched: MatchedRows) -> list[str]:
+    return [f"{row.image} ({row.place}: {images.calls.why_not(row.image)})" for row in matched.stray]
+
+
+def _masks(images: FolderImages, kept: Iterable[str], tag_ids: Mapping[str, Sequence[int]], num_classes: int) -> Masks:
+    """The true masks of some images: those of labels, and of others those that show one object."""
+    paths = {name: images.paths[name] for name in kept}
+    masks, _ = list_masks(images)
+    labelled = {name: masks[name] for name in paths if name in masks}
+    colours = read_colours(images.root / "classes.txt")
+    return object_masks(paths, images.object_masks, tag_ids, MaskFiles(labelled, num_classes, colours))
 
 
 def _tag_ids(images: FolderImages, matched: MatchedRows, class_names: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tag2mask.checks import some
@@ -90,6 +90,12 @@ class MatchedRows:
     def contradictions(self) -> dict[str, Sequence[TagRow]]:
         """The images whose rows say different things."""
         return {name: rows for name, rows in self.rows.items() if len({frozenset(r.tags) for r in rows}) > 1}
+
+    @property
+    def told_by(self) -> str:
+        """What told the tags, in words: the table, the folders, or the kind of annotation files."""
+        told = dict.fromkeys(_told_by(rows[0].place) for rows in self.rows.values())
+        return " and ".join(word for word in told if word)
 
     def tags(self) -> tuple[str, ...]:
         """Every tag of an image, sorted, once."""
@@ -189,7 +195,11 @@ def list_rows(images: FolderImages, known: Collection[str] | None, reading: TagR
         ValueError: if there are no tags, several tables, or a table that cannot be read or names no image.
     """
     folders = images.class_folders(known)
-    rows = rows_beside(images.calls, known, reading, has_folders=bool(folders.folders))
+
+    def told_elsewhere() -> bool:
+        return bool(folders.folders) or annotation_rows(folders) is not None
+
+    rows = rows_beside(images.calls, known, reading, told_elsewhere=told_elsewhere)
     if rows is not None:
         if not has_own_table(images.root):
             folders.tell_left_alone()
@@ -249,3 +259,13 @@ def list_split(images: FolderImages, split: str) -> tuple[list[str], list[str]] 
     found = {line: images.find(line) or images.find(line.split()[0]) for line in read_names(path)}
     every = dict.fromkeys(name for name in found.values() if name is not None)
     return list(every), [line for line, name in found.items() if name is None]
+
+
+def _told_by(place: str) -> str:
+    """What stands at the begin of a row's place."""
+    if place.startswith("folder "):
+        return "the folders"
+    if place.startswith("file "):
+        return f"{PurePosixPath(place).suffix} files"
+    table, comma, _ = place.partition(", ")
+    return table if comma else ""

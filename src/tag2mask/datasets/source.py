@@ -47,8 +47,9 @@ def find_source(
 ) -> Source:
     """Recognise what lies in a folder, and say how to open it.
 
-    A folder with a table of tags is one for `open_folder`; one with ``JPEGImages`` and ``ImageSets/Segmentation`` is
-    PASCAL VOC; one with ``annotations/instances_*.json`` is COCO; any other is one for `open_folder`.
+    A folder with a table called tags is one for `open_folder`; one with ``JPEGImages`` is PASCAL VOC; one with
+    ``annotations/instances_*.json``, Roboflow's ``_annotations.coco.json`` or a single file of COCO's form is COCO;
+    any other is one for `open_folder`, which knows class folders, MVTec's layout, and labelImg, LabelMe and YOLO.
 
     Args:
         path: the folder.

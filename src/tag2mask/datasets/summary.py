@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -15,6 +14,7 @@ from tag2mask.datasets.images import image_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from tag2mask.datasets.dataset import TagDataset
     from tag2mask.datasets.problem import Problem
@@ -147,12 +147,7 @@ def _found(files: FileDataset | None) -> str:
         return f"PASCAL VOC, list {source.split}" + f", held out {source.val_split}" * bool(source.val_split)
     if source.kind == "coco":
         return f"COCO, split {source.split}" + f", held out {source.val_split}" * bool(source.val_split)
-    tables = sorted(
-        file.name
-        for file in Path(source.path).glob("*")
-        if file.stem.casefold() in ("tags", "labels", "metadata") and file.is_file()
-    )
-    return f"{_tops(files)}; tags from {' '.join(tables) or 'the sub-folders'}"
+    return _tops(files) + f"; tags from {files.tags_from}" * bool(files.tags_from)
 
 
 def _tops(files: FileDataset) -> str:
