@@ -128,14 +128,36 @@ def test_a_few_masks_without_objects_and_a_class_in_none(tmp_path: Path) -> None
     ]
 
 
-def test_labels_in_another_order_are_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("third", ["cat", "cat;dog"])
+def test_labels_in_another_order_are_an_error(third: str, tmp_path: Path) -> None:
     swapped = np.array([0, 2, 1])
-    problem = only(folder(tmp_path, TAGS | {"c": "cat"}, lambda labels: swapped[labels]))
+    problem = only(folder(tmp_path, TAGS | {"c": third}, lambda labels: swapped[labels]))
     assert (problem.kind, problem.severity) == ("masks contradict the tags", "error")
-    assert problem.message.startswith(
-        "5 of 5 masks show classes that the tags exclude: a is tagged cat, its mask shows"
+    stray = 5 if third == "cat" else 4  # Nothing shows where an image has both.
+    assert problem.message == (
+        f"{stray} of 5 masks show classes that the tags exclude: a is tagged cat, its mask shows dog"
     )
-    assert problem.remedy.startswith("Is the order of classes.txt right? The labels count as 1 cat, 2 dog")
+    assert problem.remedy == "Is the order of classes.txt right? The masks fit the order dog, cat: write it there."
+
+
+def test_labels_that_fit_no_order_are_an_error_without_one(tmp_path: Path) -> None:
+    data = folder(tmp_path, {"a": "cat", "b": "dog", "c": "cat"})
+    for name, label in (("a", 2), ("b", 1), ("c", 1)):
+        Image.fromarray(np.full(SIZE, label, np.uint8)).save(tmp_path / "masks" / f"{name}.png")
+    problem = only(data)
+    assert (problem.severity, problem.remedy.count("1 cat, 2 dog")) == ("warning", 1)
+    Image.fromarray(np.full(SIZE, 2, np.uint8)).save(tmp_path / "masks" / "c.png")
+    Image.fromarray(np.full(SIZE, 1, np.uint8)).save(tmp_path / "masks" / "b.png")
+    assert only(data).severity == "error"
+
+
+def test_objects_in_untagged_images_alone_are_a_warning(tmp_path: Path) -> None:
+    data = folder(tmp_path, {"a": "thing", "b": "", "c": "thing", "d": ""})
+    for name in ("b", "d"):
+        Image.fromarray(truth("thing").astype(np.uint8)).save(tmp_path / "masks" / f"{name}.png")
+    problem = only(data)
+    assert problem.severity == "warning"
+    assert problem.message.startswith("2 of 4 masks show classes that the tags exclude: b is tagged nothing")
 
 
 def test_a_single_contradiction_is_a_warning(tmp_path: Path) -> None:
@@ -144,6 +166,12 @@ def test_a_single_contradiction_is_a_warning(tmp_path: Path) -> None:
     problem = only(data)
     assert (problem.kind, problem.severity) == ("masks contradict the tags", "warning")
     assert problem.message.startswith("1 of 6 masks show classes that the tags exclude: d is tagged nothing, its mask")
+
+
+def test_files_of_other_formats_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = folder(tmp_path, TAGS, suffix="jpg")
+    assert look_at_masks(data).facts == ()
+    assert "masks: holds 6 files that are no PNG or TIFF, which count as no masks: a.jpg, b.jpg, c.jpg" in caplog.text
 
 
 def test_held_out_images_without_tags_contradict_nothing(tmp_path: Path) -> None:

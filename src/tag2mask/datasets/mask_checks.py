@@ -232,10 +232,26 @@ def _contradictions(
         f"{len(stray)} of {len(showing)} masks show classes that the tags exclude: "
         f"{first.name} is tagged {said}, its mask shows {shows}"
     )
-    every = len(stray) == len(showing) >= FEWEST_TO_JUDGE
+    # Where the tags name all classes or none, another order of the labels would not show.
+    telling = [each for each in showing if 0 < len(tagged[each.name]) < len(labels)]
+    every = len(telling) >= FEWEST_TO_JUDGE and all(each.objects - tagged[each.name] for each in telling)
     order = some((f"{label} {name}" for label, name in sorted(names.items())), 5)
     remedy = f"Is the order of classes.txt right? The labels count as {order}; or complete the tags."
+    if every and (fitting := _fitting_order(showing, tagged, names)):
+        remedy = f"Is the order of classes.txt right? The masks fit the order {some(fitting)}: write it there."
     return [Problem(CONTRADICTION, "masks", message, remedy, "error" if every else "warning")]
+
+
+def _fitting_order(
+    showing: Sequence[MaskFacts], tagged: dict[str, frozenset[int]], names: dict[int, str]
+) -> tuple[str, ...]:
+    """The order of the classes with which all masks agree with the tags; none if there is not just one."""
+    meant = {
+        label: frozenset(names).intersection(*(tagged[each.name] for each in showing if label in each.objects))
+        for label in frozenset[int]().union(*(each.objects for each in showing))
+    }
+    found = tuple(names[next(iter(meant[label]))] for label in sorted(meant) if len(meant[label]) == 1)
+    return found if len(set(found)) == len(names) else ()
 
 
 def _counts_from_0(judged: Sequence[MaskFacts], tagged: dict[str, frozenset[int]], num_classes: int) -> bool:
