@@ -68,8 +68,7 @@ def open_folder(
         ValueError: if the folder, its images or its tags are missing, a tag is not in classes.txt,
             or two rows or two lists contradict each other.
     """
-    if not 0.0 <= val_fraction < 1.0:
-        raise ValueError(f"val_fraction: expected a share in [0, 1), got {val_fraction:g}.")
+    _check_fraction(val_fraction)
     images = list_images(path)
     known = list_classes(images.root)
     matched = match_rows(images, list_rows(images, known, reading))
@@ -88,11 +87,7 @@ def open_folder(
         strict=strict,
     )
     names = tuple(name for name in train if name in tag_ids and name not in broken)
-    if not names:
-        raise ValueError(
-            f"{images.root}: expected at least one whole image with a row of tags to train on, found none "
-            f"among {len(images.paths)} images. Run `tag2mask check {images.root}`."
-        )
+    _check_names(images, names)
     val_names = tuple(name for name in val if name not in broken)
     kept = [*names, *val_names]
     return FileDataset(
@@ -140,6 +135,19 @@ def unknown_tag(place: str, tag: str, class_names: Collection[str]) -> str:
         f"{place}: expected a class of classes.txt ({few}), found {tag!r}.{hint} "
         "Correct the tag, or add it to classes.txt."
     )
+
+
+def _check_fraction(val_fraction: float) -> None:
+    if not 0.0 <= val_fraction < 1.0:
+        raise ValueError(f"val_fraction: expected a share in [0, 1), got {val_fraction:g}.")
+
+
+def _check_names(images: FolderImages, names: Collection[str]) -> None:
+    if not names:
+        raise ValueError(
+            f"{images.root}: expected at least one whole image with a row of tags to train on, found none "
+            f"among {len(images.paths)} images. Run `tag2mask check {images.root}`."
+        )
 
 
 def _stray(images: FolderImages, matched: MatchedRows) -> list[str]:
