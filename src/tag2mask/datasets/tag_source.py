@@ -13,7 +13,7 @@ from tag2mask.datasets.table_file import TABLE_SUFFIXES
 from tag2mask.datasets.tag_table import TagRow, read_tag_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from tag2mask.datasets.image_calls import ImageCalls
@@ -77,7 +77,7 @@ def other_text(root: Path) -> str:
 
 
 def rows_beside(
-    calls: ImageCalls, known: Collection[str] | None, reading: TagReading, *, has_folders: bool
+    calls: ImageCalls, known: Collection[str] | None, reading: TagReading, *, told_elsewhere: Callable[[], bool]
 ) -> list[TagRow] | None:
     """The rows of the table that lies beside the images, each with the name of its image if it has one.
 
@@ -85,10 +85,11 @@ def rows_beside(
         calls: the folder and its images.
         known: the class names in their order, if there is a list of them.
         reading: how the table is read.
-        has_folders: whether folders may tell the tags instead; then a table that does not is passed over.
+        told_elsewhere: whether folders or annotation files tell the tags, too; then a table that does not is passed
+            over.
 
     Returns:
-        None if there is no table, or none that tells tags beside folders that do.
+        None if there is no table, or none that tells tags where something else does.
 
     Raises:
         ValueError: if there are several tables, it cannot be read, or no row names an image.
@@ -99,8 +100,8 @@ def rows_beside(
         return None
     names = [table.relative_to(calls.root).as_posix() for table in tables]
     if len({table.parent for table in tables}) < len(tables) or tables[0].parent in (calls.root, calls.top):
-        if len(tables) > 1 and has_folders and not own:
-            logger.warning("%s: passed over: %s. The folders tell the tags; a table of them is called tags.csv.",
+        if len(tables) > 1 and not own and told_elsewhere():
+            logger.warning("%s: passed over: %s. Other files or folders tell the tags; call a table of them tags.csv.",
                            calls.root, ", ".join(names))  # fmt: skip
             return None
         if len(tables) > 1:
@@ -109,13 +110,13 @@ def rows_beside(
     try:
         rows = [row for table in tables for row in _rows_of(calls, table, known, reading)]
     except ValueError as error:
-        if not has_folders or own:
+        if own or not told_elsewhere():
             raise
-        logger.warning("%s: passed over: it is read as no table of tags (%s). The folders tell the tags.",
+        logger.warning("%s: passed over: it is read as no table of tags (%s). Other files or folders tell the tags.",
                        tables[0], str(error).partition(". ")[0].removeprefix(f"{tables[0]}: "))  # fmt: skip
         return None
     if not own:
-        logger.warning("%s: the tags are from %s.", calls.root, ", ".join(names))
+        logger.info("%s: the tags are from %s.", calls.root, ", ".join(names))
     return rows
 
 
@@ -150,9 +151,10 @@ def _with_images(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> list
     uploaded = [before for before, row in zip(there, other, strict=True) if row.image != before.image]
     if not any(len(calls.fitting(row.image)) == 1 for row in other):
         shown = ", ".join(path.relative_to(calls.top).as_posix() for path in list(calls.paths.values())[:3])
+        shown += " and so on" if len(calls.paths) > 3 else ""
         raise ValueError(
             f"{table}: none of {len(rows)} rows names an image: the first says {rows[0].image!r}, but "
-            f"{calls.why_not(other[0].image)}; images are called {shown}{', ...' if len(calls.paths) > 3 else ''}. "
+            f"{calls.why_not(other[0].image)}; images are called {shown}. "
             "Correct the column of images, or name another one with --image-column."
         )
     if uploaded:
@@ -167,9 +169,9 @@ def _with_images(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> list
 
 def _without_prefix(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> list[TagRow]:
     """The rows less the folders that all of them name and that are not there."""
-    parts = [call_key(row.image).split("/") for row in rows]
+    parts = [call_key(row.image).split("/") for row in rows if row.image]
     common = 0
-    while all(len(one) > common + 1 and one[common] == parts[0][common] for one in parts):
+    while parts and all(len(one) > common + 1 and one[common] == parts[0][common] for one in parts):
         common += 1
     counts = {
         cut: sum(bool(calls.fitting("/".join(one[cut:]))) for one in parts) for cut in range(1, common + 1)
@@ -179,7 +181,7 @@ def _without_prefix(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> l
         return list(rows)
     logger.warning("%s: every row names its image below %s/, which is not there and is passed over.",
                    table, "/".join(parts[0][:best]))  # fmt: skip
-    return [replace(row, image="/".join(one[best:])) for row, one in zip(rows, parts, strict=True)]
+    return [replace(row, image="/".join(call_key(row.image).split("/")[best:])) for row in rows]
 
 
 def _uploaded(calls: ImageCalls, row: TagRow) -> TagRow:

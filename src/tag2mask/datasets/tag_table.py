@@ -58,7 +58,7 @@ def read_tag_table(
     """
     if path.suffix.lower() == ".json":
         text = _read_text(path)
-        cells = _json_table(path, text)
+        cells = _json_table(path, text, reading)
     else:
         text = ""
         cells = read_cells(path, lambda row: is_header(row, reading))
@@ -126,7 +126,7 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _json_table(path: Path, text: str) -> Cells | None:
+def _json_table(path: Path, text: str, reading: TagReading) -> Cells | None:
     """A table in JSON: objects in a list or one per line, or an object of columns; None for an object of images."""
     try:
         content = json.loads(text)
@@ -134,7 +134,7 @@ def _json_table(path: Path, text: str) -> Cells | None:
         if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
             return json_lines(path, text)
         raise ValueError(f"{path}: expected JSON, found an error in it ({error}). Correct it.") from error
-    if isinstance(content, dict) and is_header(list(content), TagReading()):
+    if isinstance(content, dict) and is_header(list(content), reading):
         columns = list(content.values())
         if all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns):
             # As pandas saves a table.
