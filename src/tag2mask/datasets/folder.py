@@ -76,16 +76,13 @@ def open_folder(
     tag_ids = _tag_ids(images, matched, class_names)
     train, val, unknown_lines = _split(images, tag_ids, val_fraction, seed)
     broken = broken_headers(images.paths, [*train, *val])
-    leave_out(
-        images.root,
-        {
-            "images have no tags": [name for name in train if name not in tag_ids],
-            "rows name no image": _stray(images, matched),
-            "lines of train.txt and val.txt name no image": unknown_lines,
-            "images are broken": sorted(broken),
-        },
-        strict=strict,
-    )
+    left_out = {
+        "images have no tags": [name for name in train if name not in tag_ids],
+        "rows name no image": _stray(images, matched),
+        "lines of train.txt and val.txt name no image": unknown_lines,
+        "images are broken": sorted(broken),
+    }
+    leave_out(images.root, left_out, strict=strict)
     names = tuple(name for name in train if name in tag_ids and name not in broken)
     _check_names(images, names)
     val_names = tuple(name for name in val if name not in broken)

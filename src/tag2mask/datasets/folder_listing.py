@@ -122,7 +122,7 @@ def list_images(path: str | Path) -> FolderImages:
     if images.passed_over:
         counts = ", ".join(f"{count} in {folder}/" for folder, count in sorted(images.passed_over.items()))
         logger.warning(
-            "%s: passed over: %d images in folders that hold no photographs: %s. Rename a folder to use its images.",
+            "%s: passed over: %d images in folders that hold no photographs: %s. If they are photographs, rename the folder.",
             images.top, sum(images.passed_over.values()), counts,
         )  # fmt: skip
     return images
