@@ -107,7 +107,8 @@ def find_columns(path: Path, cells: Cells, reading: TagReading, fits: Callable[[
         return Columns(image, (named[0],), (), tuple(notes))
     numbered = tuple(p for p, key in enumerate(keys) if re.fullmatch(r"(tag|label|class|category)s?\d+", key))
     if numbered and not all(_is_flag(row[place]) for row in cells.rows for place in numbered):
-        notes.append(f"tags are in {len(numbered)} columns: {', '.join(cells.header[p].strip() for p in numbered)}")
+        names = ", ".join(cells.header[place].strip() for place in numbered)
+        notes.append(f"tags are in {len(numbered)} columns: {names}. If only one holds them, name it with --tag-column")
         return Columns(image, numbered, (), tuple(notes))
     flags = _flag_columns(path, cells, image, notes)
     return Columns(image, (), flags, tuple(notes))
@@ -152,7 +153,10 @@ def _image_column(path: Path, cells: Cells, fits: Callable[[str], bool], notes: 
     best = max(places, key=lambda place: sum(fits(row[place]) for row in tried))
     if best != places[0]:
         others = ", ".join(cells.header[place].strip() for place in places if place != best)
-        notes.append(f"images are in column {cells.header[best].strip()!r}; {others} is passed over")
+        notes.append(
+            f"images are in column {cells.header[best].strip()!r}; {others} is passed over. "
+            "If another one names them, give --image-column"
+        )
     return best
 
 
@@ -194,5 +198,6 @@ def _flag_columns(path: Path, cells: Cells, image: int, notes: list[str]) -> tup
     notes.append(
         f"one column per class ({len(flags)}): {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}"
         + (f"; no class, passed over: {', '.join(others)}" if others else "")
+        + ". If that is wrong, rename or remove columns"
     )
     return tuple(flags)

@@ -158,7 +158,8 @@ def _with_images(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> list
             "Correct the column of images, or name another one with --image-column."
         )
     if uploaded:
-        logger.warning("%s: %d rows name uploaded files, as %r; what the upload put before the names is passed over.",
+        logger.warning("%s: %d rows name uploaded files, as %r; what the upload put before the names is passed over. "
+                       "If they are other images, correct the column.",
                        table, len(uploaded), uploaded[0].image)  # fmt: skip
     loose = [row for row in other if not calls.exactly(row.image) and len(calls.fitting(row.image)) == 1]
     if loose:
@@ -179,7 +180,8 @@ def _without_prefix(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> l
     best = max(counts, key=lambda cut: counts[cut], default=0)
     if not best or not counts[best]:
         return list(rows)
-    logger.warning("%s: every row names its image below %s/, which is not there and is passed over.",
+    logger.warning("%s: every row names its image below %s/, which is not there and is passed over. "
+                   "If they are other images, correct the column.",
                    table, "/".join(parts[0][:best]))  # fmt: skip
     return [replace(row, image="/".join(call_key(row.image).split("/")[best:])) for row in rows]
 
@@ -218,7 +220,8 @@ def _joined(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> list[TagR
         more = f" and {len(own) - 1} more" if len(own) > 1 else ""
         joined.append(TagRow(own[0].image, tuple(dict.fromkeys(t for r in own for t in r.tags)), own[0].place + more))
     logger.warning(
-        "%s: read as one row for each image and tag: %d rows joined to %d images, %d of them with several tags, as %s.",
+        "%s: read as one row for each image and tag: %d rows joined to %d images, %d of them with several tags, as %s. "
+        "If the rows contradict each other, remove the wrong ones.",
         table, len(rows), len(joined), len(joinable), ", ".join(sorted(joinable)[:3]),
     )  # fmt: skip
     return joined
