@@ -138,3 +138,13 @@ def test_masks_by_label_come_first(tmp_path: Path) -> None:
     data = open_folder(tmp_path)
     masks = [data.mask(name) for name in data.names]
     assert [None if mask is None else sorted(set(mask.flatten().tolist())) for mask in masks] == [[0, 1], [2]]
+
+
+def test_a_share_of_the_training_folder_is_held_out(tmp_path: Path) -> None:
+    for call in ("train/cow/1", "train/cow/2", "train/sheep/3", "train/sheep/4", "test/cow/5"):
+        write_photo(tmp_path / f"{call}.png", shade=10 * int(call[-1]))
+    data = open_folder(tmp_path, val_fraction=0.5)
+    assert len(data.names) == len(data.val_names) == 2
+    assert all(name.startswith("train/") for name in (*data.names, *data.val_names))
+    write_photo(tmp_path / "val" / "cow" / "6.png", shade=60)
+    assert open_folder(tmp_path, val_fraction=0.5).val_names == ("val/cow/6",)

@@ -117,3 +117,14 @@ def test_masks_of_two_sizes(tmp_path: Path) -> None:
     (tmp_path / "2.png").write_text("no image")
     with pytest.raises(ValueError, match=r"2\.png: expected a mask, found an error"):
         masks.read("a")
+
+
+def test_a_folder_of_masks_may_say_so_in_their_names(tmp_path: Path) -> None:
+    for name in ("one", "two_mask"):
+        write_photo(tmp_path / "images" / f"{name}.png")
+    for name in ("one_mask", "two_mask"):
+        disc(tmp_path / "masks" / f"{name}.png", value=1)
+    (tmp_path / "tags.csv").write_text("image,tags\none.png,cow\ntwo_mask.png,cow\n")
+    data = open_folder(tmp_path, strict=True)
+    masks = [data.mask(name) for name in ("one", "two_mask")]
+    assert [None if mask is None else int(mask.sum()) for mask in masks] == [4, 4]

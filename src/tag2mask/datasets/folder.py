@@ -186,9 +186,11 @@ def _split(
 ) -> tuple[list[str], list[str], list[str]]:
     """Training images (some perhaps without tags), held-out images, and listed lines without an image."""
     listed_train, listed_val = list_split(images, "train"), list_split(images, "val")
-    if listed_train is None and listed_val is None:
-        chosen = held_out(tagged, val_fraction, seed)
-        return [n for n in images.paths if n not in chosen], [n for n in images.paths if n in chosen], []
+    if listed_val is None and not (images.root / "train.txt").exists():
+        # Folders may say which images are left alone, and nothing of held-out ones.
+        every = listed_train[0] if listed_train is not None else list(images.paths)
+        chosen = held_out([name for name in every if name in tagged], val_fraction, seed)
+        return [n for n in every if n not in chosen], [n for n in every if n in chosen], []
     val, no_val = listed_val or ([], [])
     held = set(val)
     train, no_train = listed_train or ([name for name in images.paths if name not in held], [])

@@ -15,9 +15,10 @@ from tag2mask.datasets.files import names_of_files
 from tag2mask.datasets.image_calls import ImageCalls
 from tag2mask.datasets.image_files import image_suffixes
 from tag2mask.datasets.mask_files import MASK_SUFFIXES
-from tag2mask.datasets.masks_beside import split_masks
+from tag2mask.datasets.masks_beside import images_called, split_masks
 from tag2mask.datasets.tag_source import has_own_table, other_text, rows_beside
 from tag2mask.datasets.tag_table import TagRow, read_classes, read_names
+from tag2mask.datasets.tag_words import tell_nothing_words, without_background
 from tag2mask.datasets.walking import RUN, files_below, find_image_files, folder_called
 from tag2mask.sources import TagReading
 
@@ -122,7 +123,8 @@ def list_images(path: str | Path) -> FolderImages:
     if images.passed_over:
         counts = ", ".join(f"{count} in {folder}/" for folder, count in sorted(images.passed_over.items()))
         logger.warning(
-            "%s: passed over: %d images in folders that hold no photographs: %s. If they are photographs, rename the folder.",
+            "%s: passed over: %d images in folders of results, masks or systems: %s. "
+            "If they are photographs, rename the folder.",
             images.top, sum(images.passed_over.values()), counts,
         )  # fmt: skip
     return images
@@ -174,8 +176,9 @@ def list_masks(images: FolderImages) -> tuple[dict[str, Path], list[Path]]:
     stray = []
     for file in files_below(top, MASK_SUFFIXES):
         below = file.relative_to(top)
-        # "a.png" belongs to the image a; "a.jpg.png" to a.jpg where a.png is another image.
-        name = images.find(below.with_suffix("").as_posix())
+        # "a.png" belongs to the image a, and so does "a_mask.png"; "a.jpg.png" to a.jpg where a.png is another image.
+        called = [below.with_suffix(""), *(below.with_name(stem) for stem in images_called(below.stem))]
+        name = next(filter(None, (images.find(one.as_posix()) for one in called)), None)
         if name is None or name in paths:
             stray.append(file)
         else:
@@ -212,6 +215,13 @@ def list_rows(images: FolderImages, known: Collection[str] | None, reading: TagR
             f"files of labelImg, LabelMe or YOLO for most images nor sub-folders of images{other_text(images.root)}. "
             "Write tags.csv with the columns image,tags."
         )
+    if reading.image_column or reading.tag_column or reading.none_means_no_tag:
+        raise ValueError(
+            f"{images.root}: expected a table of tags for the options of its columns and words, found that "
+            f"{_told_by(rows[0].place)} tell the tags. Leave the options out."
+        )
+    rows = without_background(images.root, rows, reading)
+    tell_nothing_words(images.root, rows, known)
     return rows
 
 

@@ -90,8 +90,7 @@ def split_masks(files: Iterable[Path]) -> tuple[list[Path], dict[Path, tuple[Pat
     by_stem: dict[tuple[Path, str], Path] = {(file.parent, file.stem): file for file in reversed(every)}
     masks: dict[Path, list[Path]] = defaultdict(list)
     for file in every:
-        matches = [match for pattern in _MASK_NAMES if (match := pattern.fullmatch(file.stem))]
-        images = [by_stem[key] for match in matches if (key := (file.parent, match["image"])) in by_stem]
+        images = [by_stem[key] for stem in images_called(file.stem) if (key := (file.parent, stem)) in by_stem]
         if images:
             masks[images[0]].append(file)
     called_so = [file for several in masks.values() for file in several]
@@ -100,6 +99,19 @@ def split_masks(files: Iterable[Path]) -> tuple[list[Path], dict[Path, tuple[Pat
         return every, {}
     gone = set(called_so)
     return [file for file in every if file not in gone], {image: tuple(found) for image, found in masks.items()}
+
+
+def images_called(stem: str) -> list[str]:
+    """What the image of a mask may be called.
+
+    Args:
+        stem: the mask's name without the suffix.
+
+    Example:
+        >>> images_called("cow_7_mask"), images_called("cow_7")
+        (['cow_7'], [])
+    """
+    return [match["image"] for pattern in _MASK_NAMES if (match := pattern.fullmatch(stem))]
 
 
 def object_masks(
