@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from fabricate import write_photo
+from fabricate import write_folder, write_photo
 from PIL import Image
 from tifffile import TiffWriter, imwrite
 
+from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.images import read_image
 from tag2mask.datasets.pixel_checks import pixel_problems, problems_of_image
 
@@ -88,3 +89,17 @@ def test_a_large_image_is_told_in_our_words_only(tmp_path: Path, monkeypatch: py
     assert raised == []
     assert (kind, message) == ("huge image", "30 x 50 pixels take much time and memory")
     assert problems_of_image(path)[0].remedy == "Shrink it to 4000 pixels on its longer side."
+
+
+def test_images_that_are_far_too_large_are_left_out_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_folder(tmp_path, {"a": "cat", "b": "", "c": "cat", "d": "cat"})
+    for name in "cd":
+        write_photo(tmp_path / "images" / f"{name}.png", (30, 80))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert open_folder(tmp_path).names == ("a", "b")
+    first, second = caplog.messages
+    assert "c.png: expected a photograph of at most 2,000 pixels, found far too many pixels (2,400). Shrink it" in first
+    assert first.endswith("(1 more images likewise)")
+    assert "left out: 2 images are broken: c, d" in second

@@ -11,7 +11,7 @@ from PIL import Image
 from tifffile import TiffWriter, imwrite
 
 from tag2mask.datasets.images import image_size, read_image
-from tag2mask.datasets.raw_files import count_pages, raw_image
+from tag2mask.datasets.raw_files import count_pages, raw_image, raw_kind, require_channels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,3 +198,38 @@ def test_numbers_with_two_parts_are_no_image(tmp_path: Path) -> None:
     path = tiff(tmp_path / "a.tif", np.ones((4, 5), np.complex64), photometric="minisblack")
     with pytest.raises(ValueError, match=r"a\.tif: expected numbers, found pixels of type complex64"):
         read_image(path)
+
+
+def test_channels_are_required_before_images_are_left_out(tmp_path: Path) -> None:
+    five = [tiff(tmp_path / f"{i}.tif", np.ones((5, 4, 6), np.uint8), planarconfig="separate") for i in range(2)]
+    photo = tmp_path / "a.png"
+    Image.new("RGB", (4, 3)).save(photo)
+    with pytest.raises(ValueError, match=r"0\.tif: expected up to 4 channels, found 5"):
+        require_channels(five)
+    require_channels([*five, photo])
+    require_channels([tmp_path / "gone.tif"])
+    require_channels(five, (5, 2, 1))
+    with pytest.raises(ValueError, match=r"0\.tif: expected at least 6 channels, found 5"):
+        require_channels(five, (6,))
+    with pytest.raises(ValueError, match=r"a\.png: expected at least 4 channels, found 3"):
+        require_channels([photo], (4, 2, 1))
+    with TiffWriter(tmp_path / "pages.tif") as file:
+        for _ in range(4):
+            file.write(np.ones((3, 4), np.uint8), contiguous=False)
+    require_channels([tmp_path / "pages.tif"], (4, 2, 1))
+
+
+def test_the_kind_of_deep_files(tmp_path: Path) -> None:
+    deep = (COLOURS * 4000).astype(np.uint16)
+    (tmp_path / "a.png").write_bytes(png_encode(deep))
+    Image.new("L", (4, 3)).save(tmp_path / "b.png")
+    (tmp_path / "cut.tif").write_bytes(b"II*\0")
+    assert raw_kind(tiff(tmp_path / "a.tif", deep, photometric="rgb")) == "TIFF 3 x uint16"
+    assert raw_kind(tiff(tmp_path / "b.tif", RAMP.astype(np.float32))) == "TIFF 1 x float32"
+    assert raw_kind(tiff(tmp_path / "c.tif", (COLOURS * 9).astype(np.uint8), photometric="rgb")) == ""
+    assert [raw_kind(tmp_path / name) for name in ("a.png", "b.png", "cut.tif", "gone")] == [
+        "PNG 3 x uint16",
+        "",
+        "",
+        "",
+    ]

@@ -81,6 +81,10 @@ def test_masks_go_to_a_folder_of_their_own(tmp_path: Path) -> None:
     for out in ("data", "data/images", "data/../data"):
         with pytest.raises(ValueError, match=r"expected a folder of its own for the predicted masks"):
             check_out(tmp_path / out, [tmp_path / "data"])
+    check_out(tmp_path / "data", [path])
+    (tmp_path / "data" / "masks").mkdir()
     with pytest.raises(ValueError, match=r"Take another one: --out NEW"):
         check_out(tmp_path / "data", [path])
+    (tmp_path / "data" / "confidence").mkdir()
+    check_out(tmp_path / "data", [path])
     check_out(tmp_path / "data" / "predicted", [tmp_path / "data"])

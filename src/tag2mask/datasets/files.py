@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from tag2mask.datasets.image_files import UnusableImageError
 from tag2mask.datasets.images import image_size, read_image, read_shrunk
 from tag2mask.datasets.mask_files import read_mask
 from tag2mask.labels import BACKGROUND, IGNORE
@@ -242,12 +243,21 @@ def leave_out(root: Path, left_out: Mapping[str, Sequence[str]], *, strict: bool
 
 
 def broken_headers(paths: Mapping[str, Path], names: Iterable[str]) -> frozenset[str]:
-    """The images whose header cannot be read; a broken end only shows when they are decoded."""
+    """The images whose header cannot be read; a broken end only shows when they are decoded.
+
+    Why whole ones cannot be used, as those with far too many pixels, is logged.
+    """
     broken = set()
+    unusable = []
     for name in names:
         try:
             image_size(paths[name])
         except ValueError as error:
             logger.debug("%s", error)
             broken.add(name)
+            if isinstance(error, UnusableImageError):
+                unusable.append(str(error))
+    if unusable:
+        more = f" ({len(unusable) - 1} more images likewise)" if len(unusable) > 1 else ""
+        logger.warning("%s%s", unusable[0], more)
     return frozenset(broken)

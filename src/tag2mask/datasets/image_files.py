@@ -45,6 +45,10 @@ def image_suffixes() -> frozenset[str]:
     ) | {DICOM_SUFFIX}
 
 
+class UnusableImageError(ValueError):
+    """A whole image that cannot be used as it is; the message says what to do."""
+
+
 @contextmanager
 def opened(path: str | Path) -> Iterator[Image.Image]:
     """Open an image with Pillow.
@@ -76,24 +80,20 @@ def worded(path: str | Path) -> Iterator[None]:
         raise ValueError(f"{path}: expected an image, found no file. Check the name.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         number = re.search(r"\d+", str(error))
-        raise ValueError(too_large(path, int(number[0]) if number else 0)) from error
+        raise UnusableImageError(too_large(path, int(number[0]) if number else 0)) from error
+    except UnusableImageError:
+        raise
     except UnidentifiedImageError as error:
         size = Path(path).stat().st_size
         found = f"{size} bytes of something else" if size else "an empty file"
         raise ValueError(
             f"{path}: expected an image, found {found}. Save it again as PNG or JPEG, or remove it."
         ) from error
-    except UnusableImageError:
-        raise
     except Exception as error:  # Readers raise nearly every type on a broken file.
         reason = str(error) or type(error).__name__
         raise ValueError(
             f"{path}: expected a whole image, found a broken one ({reason}). Copy it again or remove it."
         ) from error
-
-
-class UnusableImageError(ValueError):
-    """A whole image that cannot be used as it is; the message says what to do."""
 
 
 def too_large(path: str | Path, pixels: int) -> str:

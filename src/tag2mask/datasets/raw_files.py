@@ -31,6 +31,7 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DEPTH, _COLOUR = 24, 25  # Where a PNG notes its bits per channel and whether it has colours or transparency.
 _GREY = 0
+_CHANNELS_OF_PNG = {0: 1, 2: 3, 4: 2, 6: 4}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2  # How a TIFF's values are meant.
 _ALPHA = (1, 2)
 _NO_DATA, _ORIENTATION = 42113, 274
@@ -82,30 +83,39 @@ def raw_size(path: str | Path) -> tuple[int, int] | None:
         return (width, height) if _orientation(page) in LYING else (height, width)
 
 
-def require_few_channels(paths: Sequence[Path]) -> None:
-    """Require that not all of some images have more channels than can be shown without a choice.
+def require_channels(paths: Sequence[Path], channels: Sequence[int] = ()) -> None:
+    """Require that the channels of some images can be shown, before all images are left out one by one.
 
     Args:
-        paths: the files; those that cannot be read are passed over.
+        paths: the files of a few images; those that cannot be read are passed over.
+        channels: those that are chosen; none: the images' own colours.
 
     Raises:
-        UnusableImageError: that says how to choose.
+        UnusableImageError: if all of them have more than four channels and none are chosen, or fewer than are chosen.
     """
-    counts = {path: _count_channels(path) for path in paths}
-    if counts and min(counts.values()) > MOST_CHANNELS:
-        first = next(iter(counts))
-        raise UnusableImageError(_too_many(first, counts[first]))
+    counts = {path: count for path in paths if (count := _count_channels(path, pages=bool(channels)))}
+    if not counts:
+        return
+    first, count = next(iter(counts.items()))
+    if channels and max(counts.values()) < max(channels):
+        raise UnusableImageError(
+            f"{first}: expected at least {max(channels)} channels, found {count}. Choose others with --channels, as "
+            "3,2,1."
+        )
+    if not channels and min(counts.values()) > MOST_CHANNELS:
+        raise UnusableImageError(_too_many(first, count))
 
 
-def _count_channels(path: Path) -> int:
-    """The channels of a TIFF; 0 of any other file."""
+def _count_channels(path: Path, *, pages: bool) -> int:
+    """The channels of a file, or its pages where each is one channel; 0 if it cannot be read."""
     if not _head(path).startswith(_TIFF):
-        return 0
+        return 3 if _head(path) else 0
     from tifffile import TiffFile  # noqa: PLC0415
 
     try:
         with worded(path), TiffFile(path) as file:
-            return int(file.pages.first.samplesperpixel)
+            count = int(file.pages.first.samplesperpixel)
+            return count if count > 1 or not pages else len(_whole_pages(file))
     except ValueError:
         return 0
 
@@ -115,6 +125,27 @@ def _too_many(path: str | Path, count: int) -> str:
         f"{path}: expected up to {MOST_CHANNELS} channels, found {count}. Say which ones are red, green and blue, "
         "for example with --channels 3,2,1 (in Python: channels=(3, 2, 1))."
     )
+
+
+def raw_kind(path: str | Path) -> str:
+    """Format, channels and type of the values, as "TIFF 5 x uint16", of a file that `raw_image` reads; else empty.
+
+    Args:
+        path: the file.
+    """
+    head = _head(path)
+    if head.startswith(_PNG) and len(head) > _COLOUR and head[_DEPTH] == 16:
+        return f"PNG {_CHANNELS_OF_PNG.get(head[_COLOUR], 1)} x uint16"
+    if not head.startswith(_TIFF):
+        return ""
+    from tifffile import TiffFile  # noqa: PLC0415
+
+    try:
+        with worded(path), TiffFile(path) as file:
+            page = file.pages.first
+            return f"TIFF {page.samplesperpixel} x {page.dtype}" if _is_raw(page, ()) else ""
+    except ValueError:
+        return ""
 
 
 def count_pages(path: str | Path) -> int:

@@ -12,7 +12,7 @@ from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.pixel_checks import pixel_problems
 from tag2mask.datasets.problem import Problem
 from tag2mask.datasets.problems import find_problems
-from tag2mask.datasets.raw_files import require_few_channels
+from tag2mask.datasets.raw_files import require_channels
 from tag2mask.datasets.tag_source import has_own_table
 from tag2mask.datasets.voc import open_voc
 from tag2mask.datasets.voc_folder import voc_splits
@@ -97,10 +97,8 @@ def open_source(source: Source, *, strict: bool = False) -> FileDataset:
             chosen.
     """
     data = _open(source, strict=strict)
-    if source.channels:
-        return replace(data, channels=source.channels, source=source)
-    require_few_channels([data.paths[name] for name in data.names[:LOOKED_AT]])
-    return data
+    require_channels([data.paths[name] for name in data.names[:LOOKED_AT]], source.channels)
+    return replace(data, channels=source.channels, source=source) if source.channels else data
 
 
 def _open(source: Source, *, strict: bool) -> FileDataset:

@@ -11,6 +11,7 @@ from PIL import Image
 from tag2mask.datasets.dataset import Delegating
 from tag2mask.datasets.files import FileDataset
 from tag2mask.datasets.images import image_size
+from tag2mask.datasets.raw_files import raw_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -174,7 +175,9 @@ def _headers(paths: Sequence[Path]) -> tuple[ImageSizes | None, dict[str, int]]:
 
 
 def _kind(path: Path) -> str:
-    """Format and pixels, as "TIFF I;16"."""
+    """Format and pixels, as "JPEG RGB", or "TIFF 3 x uint16" of deep images."""
+    if kind := raw_kind(path):
+        return kind
     try:
         with Image.open(path) as image:
             return f"{image.format} {image.mode}"

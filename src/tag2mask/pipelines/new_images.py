@@ -53,11 +53,12 @@ def check_out(out: Path, paths: Sequence[Path]) -> None:
         paths: the files and folders that are predicted.
 
     Raises:
-        ValueError: if it is one of these folders, or holds images.
+        ValueError: if it is one of these folders, or holds images and masks that nobody predicted.
     """
     here = out.resolve()
     taken = {folder.resolve() for path in paths if path.is_dir() for folder in (path, path / "images")}
-    if here in taken or (here / "images").is_dir() or (here / "JPEGImages").is_dir():
+    is_data_set = all((here / part).is_dir() for part in ("images", "masks")) and not (here / "confidence").is_dir()
+    if here in taken or is_data_set:
         raise ValueError(
             f"{out}: expected a folder of its own for the predicted masks, got that of a data set, whose masks/ they "
             "would overwrite. Take another one: --out NEW."
