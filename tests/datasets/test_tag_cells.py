@@ -50,6 +50,8 @@ def place(row: int) -> str:
         (["['a, b', \"it's\"]"], [("a, b", "it's")]),
         (['{"choices": ["cow", "car"]}', "{'choices': ['cow']}", "car"], [("cow", "car"), ("cow",), ("car",)]),
         (['[{"x": 3, "rectanglelabels": ["cow"]}, {"rectanglelabels": ["car"]}]'], [("cow", "car")]),
+        (['{"choices": ["cow", "car"]}', "polar bear"], [("cow", "car"), ("polar bear",)]),
+        (["[]", "cow car"], [(), ("cow", "car")]),
         (["(old) cow;car", "car"], [("(old) cow", "car"), ("car",)]),
         (["cow  shed;cow", "cow shed"], [("cow shed", "cow"), ("cow shed",)]),
         (["e\u0301t\u00e9"], [("\u00e9t\u00e9",)]),

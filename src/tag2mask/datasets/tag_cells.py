@@ -76,7 +76,8 @@ def read_tag_cells(cells: Sequence[str], known: Collection[str] | None, place: C
     """The tags of every cell of a table.
 
     A cell that is a JSON or Python list (or ``{"choices": [...]}``) is that list; all others are split as
-    `split_tags` does. Numbers in lists, and vectors of 0 and 1, mean the classes of `known` in their order.
+    `split_tags` does, but not at spaces where there are lists. Numbers in lists, and vectors of 0 and 1, mean the
+    classes of `known` in their order.
 
     Args:
         cells: the tag cell of every row.
@@ -97,7 +98,9 @@ def read_tag_cells(cells: Sequence[str], known: Collection[str] | None, place: C
             if found is not None:
                 listed[text] = found
     plain = [cell for cell in cells if cell.strip() not in listed]
-    words = iter(_split(plain, known))
+    # Where several names are a list, one name stands alone, and its spaces belong to it.
+    alone = any(listed.values()) and not any(mark in cell for cell in plain for mark in _SEPARATORS)
+    words = iter([[cell.strip()] if cell.strip() else [] for cell in plain] if alone else _split(plain, known))
     rows: list[Sequence[str | int]] = [
         listed[cell.strip()] if cell.strip() in listed else tuple(next(words)) for cell in cells
     ]

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from tag2mask.datasets.image_calls import call_key
 from tag2mask.datasets.table_file import TABLE_SUFFIXES
 from tag2mask.datasets.tag_table import TagRow, read_tag_table
+from tag2mask.datasets.tag_words import tell_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -141,7 +142,10 @@ def _rows_of(calls: ImageCalls, table: Path, known: Collection[str] | None, read
         folder = table.parent.relative_to(calls.top).as_posix()
         rows = [replace(row, image=f"{folder}/{row.image}") for row in rows]
     rows = _with_images(calls, table, rows)
-    return rows if table.suffix.lower() == ".json" else _joined(calls, table, rows)
+    if table.suffix.lower() != ".json":
+        rows = _joined(calls, table, rows)
+    tell_words(table, rows, known)
+    return rows
 
 
 def _with_images(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> list[TagRow]:

@@ -13,7 +13,7 @@ from tag2mask.datasets.table_file import Cells, as_text, json_lines, json_record
 from tag2mask.datasets.table_text import decode
 from tag2mask.datasets.tag_cells import is_background, one_spelling, read_tag_cells, tidy
 from tag2mask.datasets.tag_row import TagRow
-from tag2mask.datasets.tag_words import check_words, tell_words
+from tag2mask.datasets.tag_words import check_words
 from tag2mask.sources import TagReading
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ def read_tag_table(
         text = ""
         cells = read_cells(path, lambda row: is_header(row, reading))
     rows = _json_images(path, text, known) if cells is None else _table_rows(path, cells, known, reading, fits=fits)
-    rows = check_words(path, rows, reading, known)
-    tell_words(path, rows, known)
-    return rows
+    return check_words(path, rows, reading, known)
 
 
 def _table_rows(

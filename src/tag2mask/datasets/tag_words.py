@@ -49,12 +49,9 @@ def check_words(path: Path, rows: Sequence[TagRow], reading: TagReading, known: 
         ValueError: for words of a missing value, unless they mean no tag; for brackets and quotes around a tag.
     """
     names = set(known or ())
-    dropped = {tag.casefold() for tag in reading.background_tags}
+    rows = without_background(path, rows, reading)
     every = {tag for row in rows for tag in row.tags} - names
-    for tag in reading.background_tags:
-        if tag.casefold() not in {one.casefold() for row in rows for one in row.tags}:
-            logger.warning("%s: no row has the tag %r of --background-tag. Check its spelling.", path, tag)
-    missing = {tag for tag in every if _MISSING.fullmatch(tag) and tag.casefold() not in dropped}
+    missing = {tag for tag in every if _MISSING.fullmatch(tag)}
     if missing and not reading.none_means_no_tag:
         raise ValueError(_missing_words(path, rows, missing))
     for row in rows:
@@ -64,13 +61,47 @@ def check_words(path: Path, rows: Sequence[TagRow], reading: TagReading, known: 
                     f"{path.parent / row.place}: expected the name of a class, found {tag!r}. Write tags without "
                     'brackets and quotes, as cat;dog, or the whole cell as a list, as ["cat", "dog"].'
                 )
-    gone = missing | {tag for row in rows for tag in row.tags if tag.casefold() in dropped}
-    if not gone:
-        return list(rows)
-    return [replace(row, tags=tuple(t for t in row.tags if t not in gone)) for row in rows]
+    return _without(rows, missing)
 
 
-def tell_words(path: Path, rows: Iterable[TagRow], known: Collection[str] | None) -> None:
+def without_background(place: Path, rows: Sequence[TagRow], reading: TagReading) -> list[TagRow]:
+    """The rows without the tags that a person says mean none of the classes; one that no row has is told.
+
+    Args:
+        place: the table or folder, for messages.
+        rows: what it says.
+        reading: which words mean "none of the classes".
+    """
+    wanted = {tag.casefold(): tag for tag in reading.background_tags}
+    found = {tag for row in rows for tag in row.tags if tag.casefold() in wanted}
+    for small in wanted.keys() - {tag.casefold() for tag in found}:
+        logger.warning("%s: no row has the tag %r of --background-tag. Check its spelling.", place, wanted[small])
+    return _without(rows, found)
+
+
+def tell_nothing_words(place: Path, rows: Iterable[TagRow], known: Collection[str] | None) -> None:
+    """Log the tags that may mean "none of the classes": they stand beside no other one.
+
+    Args:
+        place: the table or folder.
+        rows: what it says.
+        known: the class names, if there is a list of them; these are not doubted.
+    """
+    alone, together = _counts(rows)
+    for tag in sorted(alone):
+        doubted = tag.casefold() in NOTHING_WORDS and tag not in (known or ()) and not together[tag]
+        if doubted and len(alone.keys() | together.keys()) > 1:
+            logger.warning(
+                "%s: %d rows have the tag %r, never beside another one. If it means none of the classes, give "
+                "--background-tag %s.",
+                place,
+                alone[tag],
+                tag,
+                f'"{tag}"' if " " in tag else tag,
+            )
+
+
+def tell_words(path: Path, rows: Sequence[TagRow], known: Collection[str] | None) -> None:
     """Log what may be wrong with the tags of a table.
 
     Args:
@@ -78,23 +109,11 @@ def tell_words(path: Path, rows: Iterable[TagRow], known: Collection[str] | None
         rows: what it says.
         known: the class names, if there is a list of them.
     """
-    alone: Counter[str] = Counter()
-    together: Counter[str] = Counter()
-    for row in rows:
-        (alone if len(row.tags) == 1 else together).update(row.tags)
-    counts = alone + together
-    for tag in sorted(counts):
-        if tag.casefold() in NOTHING_WORDS and tag not in (known or ()) and not together[tag] and len(counts) > 1:
-            logger.warning(
-                "%s: %d rows have the tag %r, never beside another one. If it means none of the classes, give "
-                "--background-tag %s.",
-                path,
-                counts[tag],
-                tag,
-                f'"{tag}"' if " " in tag else tag,
-            )
+    tell_nothing_words(path, rows, known)
     if known is not None:
         return
+    alone, together = _counts(rows)
+    counts = alone + together
     _tell_joined(path, counts)
     _tell_scores(path, counts)
     _tell_alike(path, counts)
@@ -110,6 +129,19 @@ def tell_words(path: Path, rows: Iterable[TagRow], known: Collection[str] | None
             "%s: the tags are 0 and 1, taken as the names of two classes. If 0 means without, give --background-tag 0.",
             path,
         )
+
+
+def _counts(rows: Iterable[TagRow]) -> tuple[Counter[str], Counter[str]]:
+    """How often each tag stands alone, and how often beside another one."""
+    alone: Counter[str] = Counter()
+    together: Counter[str] = Counter()
+    for row in rows:
+        (alone if len(row.tags) == 1 else together).update(row.tags)
+    return alone, together
+
+
+def _without(rows: Sequence[TagRow], gone: Collection[str]) -> list[TagRow]:
+    return [replace(row, tags=tuple(t for t in row.tags if t not in gone)) for row in rows] if gone else list(rows)
 
 
 def _missing_words(path: Path, rows: Sequence[TagRow], missing: set[str]) -> str:
