@@ -374,3 +374,8 @@ def test_a_json_file_of_another_kind_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "damaged.json").write_text('{"images": ')
     (tmp_path / "cow" / "list.json").write_text("[]")
     assert find_source(tmp_path).kind == "folder"
+
+
+def test_what_told_the_tags(tmp_path: Path) -> None:
+    data = open_coco_folder(roboflow(tmp_path, "train", "valid"), "train", val_split="valid")
+    assert data.tags_from == "COCO, _annotations.coco.json, held out _annotations.coco.json of valid/"

@@ -207,9 +207,7 @@ def test_images_of_other_suffixes(suffix: str, tmp_path: Path) -> None:
 
 def test_no_image_says_what_was_looked_for(tmp_path: Path) -> None:
     write_voc(tmp_path, VOC, {"train": ["x", "y"]})
-    with pytest.raises(
-        ValueError, match="found none of 2: 2 are not in JPEGImages with any suffix of an image, 2"
-    ):
+    with pytest.raises(ValueError, match="found none of 2: 2 are not in JPEGImages with any suffix of an image, 2"):
         open_voc(tmp_path)
 
 
@@ -253,3 +251,9 @@ def test_a_folder_within_a_folder_of_the_year(tmp_path: Path) -> None:
     write_voc(tmp_path, VOC, {"train": ["2007_1"]})
     (tmp_path / "VOCdevkit").rename(tmp_path / "VOC2012_train_val")
     assert voc_splits(tmp_path) == ("train",)
+
+
+def test_what_told_the_tags(tmp_path: Path) -> None:
+    write_voc(tmp_path, VOC, {"train": ["2007_1"], "val": ["2007_2"]})
+    assert open_voc(tmp_path).tags_from == "Annotations of PASCAL VOC, list train"
+    assert open_voc(tmp_path, val_split="val").tags_from == "Annotations of PASCAL VOC, list train, held out val"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,9 +152,11 @@ def open_coco_files(train: CocoFile, val: CocoFile | None = None, *, strict: boo
             f"{split.folder}: expected the images that {train.file} lists (the first is {first}), found none. "
             "Give the folder that holds them."
         )
+    told = f"COCO, {train.file.name}"
     if val is None:
-        return _dataset(split, None)
-    return _dataset(split, _read_split(val, read_entries(val.file, entries), strict=strict))
+        return replace(_dataset(split, None), tags_from=told)
+    held_out = _read_split(val, read_entries(val.file, entries), strict=strict)
+    return replace(_dataset(split, held_out), tags_from=f"{told}, held out {val.file.name} of {val.file.parent.name}/")
 
 
 @dataclass(frozen=True, eq=False)

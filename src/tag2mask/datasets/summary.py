@@ -141,13 +141,8 @@ def _masks(data: TagDataset, files: FileDataset | None) -> int:
 
 
 def _found(files: FileDataset | None) -> str:
-    if files is None or files.source is None:
-        return "images and tags" if files is None else _tops(files)
-    source = files.source
-    if source.kind == "voc":
-        return f"PASCAL VOC, list {source.split}" + f", held out {source.val_split}" * bool(source.val_split)
-    if source.kind == "coco":
-        return f"COCO, split {source.split}" + f", held out {source.val_split}" * bool(source.val_split)
+    if files is None:
+        return "images and tags"
     return _tops(files) + f"; tags from {files.tags_from}" * bool(files.tags_from)
 
 

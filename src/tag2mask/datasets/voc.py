@@ -84,6 +84,8 @@ def open_voc(
         {name: files[name] for name in kept},
         {name: tag_ids[name] for name in kept if name in tag_ids},
         MaskFiles(masks, len(class_names)),
+        tags_from=f"{'Annotations' if tags_file is None else Path(tags_file).name} of PASCAL VOC, list {split}"
+        + f", held out {val_split}" * bool(val_split),
     )
 
 
