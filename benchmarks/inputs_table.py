@@ -22,20 +22,30 @@ SECONDS, WORKERS = 120, 2
 LONGEST = 160
 """Characters of a cell; what is longer is cut off."""
 
-OPEN = """
-import sys
+LOOK = """
+import io, json, sys
+from tag2mask import console
+from tag2mask.cli import main
 from tag2mask.datasets.first_look import look_for_run, require_learnable
 from tag2mask.datasets.source import find_source
 
+folder, told, status = sys.argv[1], io.StringIO(), 0
+sys.argv = ["tag2mask", "check", folder, "--json"]
+console.console.file = told
 try:
-    data, look = look_for_run(find_source(sys.argv[1]))
-    require_learnable(look.problems, sys.argv[1], force=False)
+    main()
+except SystemExit as end:
+    status = end.code or 0
+try:
+    data, look = look_for_run(find_source(folder))
+    require_learnable(look.problems, folder, force=False)
+    counts = [f"{one.name} {one.training}" for one in look.summary.classes[:4]]
+    run = f"{len(data.names)} + {len(data.val_names)} images; " + ", ".join(counts)
 except ValueError as error:
-    print("refused:", str(error).replace(chr(10), " "))
-else:
-    classes = ", ".join(f"{one.name} {one.training}" for one in look.summary.classes[:4])
-    print(f"{len(data.names)} + {len(data.val_names)} images; {classes}")
+    run = f"refused: {error}"
+print(json.dumps([status, told.getvalue(), run]))
 """
+"""What one process does for a case: check, and then a run's first look."""
 
 
 def main() -> None:
@@ -64,10 +74,11 @@ def row_of(script: str, case: str) -> tuple[str, ...]:
         roots = list(folder.iterdir())
         if not roots:
             return case, "-", "-", "draws nothing"
-        status, out, err = called(["-m", "tag2mask", "check", str(folder), "--json"])
-        ended, opened, trouble = called(["-c", OPEN, str(folder)])
-        looked = opened if ended == 0 else f"exit {ended}: {last_line(trouble)}"
-        return case, str(status), short(looked, folder), short(found_by_check(out, err), folder)
+        ended, out, err = called(["-c", LOOK, str(folder)])
+        if ended != 0:
+            return case, str(ended), "-", short(last_line(err), folder)
+        status, checked, run = json.loads(last_line(out))
+        return case, str(status), short(run, folder), short(found_by_check(checked, err), folder)
 
 
 def found_by_check(out: str, err: str) -> str:
