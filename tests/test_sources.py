@@ -1,21 +1,16 @@
-"""Sources: numbers of channels are one or three, as a person writes them."""
-
 from __future__ import annotations
 
-import pytest
+import json
+from dataclasses import asdict
 
-from tag2mask.sources import Source, read_channels
-
-
-def test_channels_are_numbers_with_commas_or_spaces() -> None:
-    assert [read_channels(text) for text in ("", "3,2,1", " 2 ", "1 2, 4")] == [(), (3, 2, 1), (2,), (1, 2, 4)]
-    for text in ("red", "1,-2,3", "1.5"):
-        with pytest.raises(ValueError, match=r"channels: expected one or three numbers from 1 on, got '.*3,2,1\."):
-            read_channels(text)
+from tag2mask.runs.typed import typed
+from tag2mask.sources import Source, TagReading
 
 
-@pytest.mark.parametrize("channels", [(1, 2), (0, 1, 2), (1, 2, 3, 4)])
-def test_one_or_three_channels_from_1_on(channels: tuple[int, ...]) -> None:
-    assert Source("folder", "a", channels=(4,)).channels == (4,)
-    with pytest.raises(ValueError, match="channels: expected one or three numbers"):
-        Source("folder", "a", channels=channels)
+def test_what_run_json_notes_is_read_again() -> None:
+    source = Source("folder", "/set", 0.25, 3, reading=TagReading("photo", "animals", ("none", "No Finding"), True))
+    assert typed(Source, json.loads(json.dumps(asdict(source))), "run.json") == source
+
+
+def test_a_source_without_the_reading_is_one_as_usual() -> None:
+    assert typed(Source, {"kind": "folder", "path": "/set"}, "run.json").reading == TagReading()
