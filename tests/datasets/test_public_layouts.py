@@ -248,3 +248,21 @@ def test_a_table_with_a_column_per_class(with_test: bool, tmp_path: Path) -> Non
     data = open_source(find_source(write_kaggle(tmp_path, with_test=with_test)))
     assert data.names == ("Train_0", "Train_1", "Train_2", "Train_3")
     assert shown(data, data.names) == [["scab"], ["multiple_diseases"], ["healthy"], ["rust", "scab"]]
+
+
+# Roboflow's sets of several tags for each image
+
+ROWS = {"train": {"a": (1, 0), "b": (1, 1), "c": (0, 0)}, "valid": {"d": (0, 1)}, "test": {"e": (1, 0)}}
+
+
+def test_roboflow_with_a_column_per_class(tmp_path: Path) -> None:
+    for split, images in ROWS.items():
+        for place, name in enumerate(images):
+            write_photo(tmp_path / split / f"{name}_jpg.rf.0a1b.jpg", SIZE, shade=10 * place)
+        rows = "".join(f"{name}_jpg.rf.0a1b.jpg, {ox}, {hen}\n" for name, (ox, hen) in images.items())
+        (tmp_path / split / "_classes.csv").write_text(f"filename, ox, hen\n{rows}")
+    (tmp_path / "README.roboflow.txt").write_text("drawn\n")
+    data = open_source(find_source(tmp_path))
+    assert data.class_names == ("hen", "ox")
+    assert shown(data, data.names) == [["ox"], ["hen", "ox"], []]
+    assert shown(data, data.val_names) == [["hen"]]

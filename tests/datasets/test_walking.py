@@ -7,7 +7,9 @@ import pytest
 from fabricate import write_folder, write_photo
 
 from tag2mask.datasets.folder import open_folder
-from tag2mask.datasets.walking import LITTER, NO_PHOTOGRAPHS, files_below, find_image_files, folder_called
+from tag2mask.datasets.source import find_source, open_source
+from tag2mask.datasets.walking import LITTER, NO_PHOTOGRAPHS, entered, files_below, find_image_files, folder_called
+from tag2mask.sources import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,3 +96,35 @@ def test_files_below_pass_over_litter_only(tmp_path: Path) -> None:
     for call in ("masks/1", "@eaDir/2", "$RECYCLE.BIN/3"):
         write_photo(tmp_path / f"{call}.png")
     assert files_below(tmp_path, {".png"}) == [tmp_path / "masks" / "1.png"]
+
+
+@pytest.mark.parametrize("inner", ["animals", "archive/animals"])
+def test_the_only_folder_is_entered(inner: str, tmp_path: Path) -> None:
+    write_classes(tmp_path / inner)
+    (tmp_path / "LICENSE").write_text("drawn")
+    write_photo(tmp_path / "runs" / "x" / "1.png")
+    write_photo(tmp_path / "__MACOSX" / "1.png")
+    source = find_source(tmp_path)
+    assert source.path == str((tmp_path / inner).resolve())
+    data = open_source(source, strict=True)
+    assert data.names == ("cow/1", "cow/2", "sheep/1")
+    assert open_source(Source("folder", str(tmp_path)), strict=True).names == data.names, "after a move"
+
+
+def test_what_is_entered(tmp_path: Path) -> None:
+    for place, (call, file) in enumerate(
+        [("a/cow/1", "tags.csv"), ("a/cow/1", "photo.png"), ("images/cow/1", ""), ("train/cow/1", ""), ("cow/1", "")]
+    ):
+        root = tmp_path / str(place)
+        write_photo(root / f"{call}.png")
+        if file:
+            (root / file).touch()
+        assert entered(root) == root, call
+    for call in ("voc/VOC2012/JPEGImages/1", "voc/VOC2012/Annotations/1"):
+        write_photo(tmp_path / f"{call}.jpg")
+    assert find_source(tmp_path / "voc").path == str((tmp_path / "voc").resolve())
+    (tmp_path / "voc").rename(tmp_path / "deep")
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "deep").rename(tmp_path / "outer" / "deep")
+    assert find_source(tmp_path / "outer").kind == "voc"
+    assert entered(tmp_path / "gone") == tmp_path / "gone"

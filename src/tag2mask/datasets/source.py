@@ -16,6 +16,7 @@ from tag2mask.datasets.raw_files import require_channels
 from tag2mask.datasets.tag_source import has_own_table
 from tag2mask.datasets.voc import open_voc
 from tag2mask.datasets.voc_folder import voc_splits
+from tag2mask.datasets.walking import entered
 from tag2mask.records import Source
 from tag2mask.sources import TagReading, read_channels
 
@@ -68,7 +69,10 @@ def find_source(
     Raises:
         ValueError: if an option does not go with the folder, or a split has to be chosen.
     """
-    kind, splits = _layout(Path(path))
+    path = Path(path)
+    kind, splits = _layout(path)
+    if kind == "folder" and (inner := entered(path)) != path:
+        path, (kind, splits) = inner, _layout(inner)
     check_options(path, kind, split=split, val_split=val_split, tags_file=tags_file, val_fraction=val_fraction)
     if kind != "folder" and reading != _AS_USUAL:
         raise ValueError(
@@ -109,7 +113,7 @@ def _open(source: Source, *, strict: bool) -> FileDataset:
         return open_coco_folder(path, split, val_split=source.val_split, strict=strict)
     if source.kind == "folder":
         return open_folder(
-            path, val_fraction=source.val_fraction, seed=source.seed, strict=strict, reading=source.reading
+            entered(path), val_fraction=source.val_fraction, seed=source.seed, strict=strict, reading=source.reading
         )
     raise ValueError(
         f"{path}: expected a folder, voc or coco as the kind of source, found {source.kind!r}. Update tag2mask."

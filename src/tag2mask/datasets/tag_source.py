@@ -28,6 +28,9 @@ OWN_NAME = "tags"
 _JSON_NAMES = frozenset({OWN_NAME, "labels", "metadata"})
 """Other JSON files are of some other kind: COCO, LabelMe."""
 
+_OF_A_SPLIT = frozenset({OWN_NAME, "metadata", "_classes", "_annotations"})
+"""Tables in the folder of a split."""
+
 _NO_TAGS = frozenset(
     {"classes", "class_names", "classnames", "class_dict", "colors", "colours", "palette", "results", "predictions",
      "submission", "sample_submission", "requirements"}
@@ -53,9 +56,9 @@ def tables_beside(root: Path, top: Path) -> list[Path]:
         return own or _of_training(beside)
     if not top.is_dir():
         return []
-    # As Hugging Face lays them: a folder per split, each with its own table.
+    # As Hugging Face and Roboflow lay them: a folder per split, each with its own table.
     folders = sorted(f for f in top.iterdir() if f.is_dir() and not f.name.startswith("."))
-    return [file for folder in folders for file in _tables_in(folder) if file.stem.casefold() in (OWN_NAME, "metadata")]
+    return [file for folder in folders for file in _tables_in(folder) if file.stem.casefold() in _OF_A_SPLIT]
 
 
 def _of_training(tables: list[Path]) -> list[Path]:

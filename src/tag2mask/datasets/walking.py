@@ -25,6 +25,8 @@ NO_PHOTOGRAPHS = frozenset(
 """Folders of answers and results, in lower case: what lies in them is no photograph, and their name is no class."""
 
 RUN = "run.json"
+_MEANT = frozenset({"images", "jpegimages", "train", "training"})
+_TELLING = frozenset({".csv", ".tsv", ".xlsx", ".parquet", ".jsonl", ".json", ".txt", ".yaml", ".yml", ".names"})
 _OF_PREDICT = ("masks", "overlays", "confidence")
 
 
@@ -81,6 +83,31 @@ def files_below(top: Path, suffixes: Collection[str]) -> list[Path]:
         inner[:] = [name for name in _visible(inner) if name.casefold() not in LITTER]
         files += _with_suffix(folder, here, suffixes)
     return sorted(files)
+
+
+def entered(path: Path) -> Path:
+    """The folder in a folder, where it is all that is there: archives often unpack to one, in which the set lies.
+
+    Args:
+        path: what was given.
+
+    Returns:
+        The folder itself, if it holds images, tables or lists, several folders, or one with images right in it.
+    """
+    suffixes = image_suffixes()
+    while path.is_dir():
+        inner = [one for one in path.iterdir() if not one.name.startswith(".")]
+        folders = [one for one in inner if one.is_dir() and not _is_passed_over(one)]
+        if len(folders) != 1 or folders[0].name.casefold() in _MEANT or (path / RUN).is_file():
+            break
+        own = [one for one in inner if one.is_file() and one.suffix.lower() in _TELLING | suffixes]
+        below = list(folders[0].iterdir())
+        if own or any(one.suffix.lower() in suffixes and one.is_file() for one in below):
+            break
+        if not any(one.is_dir() for one in below):
+            break
+        path = folders[0]
+    return path
 
 
 def folder_called(root: Path, name: str) -> Path | None:
