@@ -104,9 +104,8 @@ def run_ial(
         start = run
     else:
         start = start if isinstance(start, RunFolder) else RunFolder.existing(start)
-        runtime = runtime or runtime_of(start)
         _check_start(start, settings.rounds)
-        first = settings_of(start)
+        runtime, first = runtime or runtime_of(start), settings_of(start)
         if CLASSIFY not in start.stage_summaries():
             settings = rounds_without_classifier(settings, first.classify)
         check_backbones(run, settings, classifier=first.classify.backbone)

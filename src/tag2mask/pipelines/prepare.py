@@ -100,12 +100,7 @@ def prepare(
     if known is not None:
         check_same(run, known, data, origin.source)
     broken = dict(known.skipped) if known is not None and known.digest == digest else _broken(data)
-    if broken and strict:
-        raise ValueError(
-            f"{len(broken)} image(s) cannot be read, the first: {next(iter(broken.values()))} "
-            "Mend or remove them, or run without --strict to leave them out."
-        )
-    data = _usable(data, broken)
+    data = _usable(data, broken, strict=strict)
     if not _has_usable_masks(data):
         masks = without_bad_masks(data, strict=strict)
         require_learnable(masks.problems, _place(origin), force=force)
@@ -158,8 +153,13 @@ def _place(origin: Origin) -> str:
     return "the data set" if origin.source is None else origin.source.path
 
 
-def _usable(data: TagDataset, broken: Mapping[str, str]) -> TagDataset:
+def _usable(data: TagDataset, broken: Mapping[str, str], *, strict: bool) -> TagDataset:
     """The data less broken images, of which each is told."""
+    if broken and strict:
+        raise ValueError(
+            f"{len(broken)} image(s) cannot be read, the first: {next(iter(broken.values()))} "
+            "Mend or remove them, or run without --strict to leave them out."
+        )
     for message in broken.values():
         logger.warning("left out: %s", message)
     data = without(data, broken) if broken else data
