@@ -81,7 +81,8 @@ def test_one_column_per_class_in_other_files(tmp_path: Path) -> None:
         ("image,cow,yak\na,1,0\nb,0,-1\nc,1,1\n", r"t\.csv, line 3: expected 0 or 1 in column 'yak', found '-1'"),
         ("image,cow,yak\na.jpg,1,0\nb.jpg,0,1,1\n", r"line 3: expected 3 columns, found 4"),
         ("image,tags\na.jpg,1,0\nb.jpg,0,1\n", r"line 2: expected tags, found 0 and 1 in 2 columns.*image,cat,dog"),
-        ("image,species,age\na.jpg,cow,9\n", "or a column of 0 and 1 for each class, found image, species, age"),
+        ("image,tags\na.jpg,True,False\nb.jpg,False,True\n", r"line 2: expected tags, found 0 and 1 in 2 columns"),
+        ("image,sort,age\na.jpg,cow,9\n", "or a column of 0 and 1 for each class, found image, sort, age"),
         ("foto,was\na.jpg,cow\n", "found 'foto,was'.*--image-column"),
         ("a.jpg,cow\nb.jpg,yak\n", "This looks like a row of the table"),
         ("image,tags\n", "expected a row for each image"),
@@ -93,6 +94,16 @@ def test_one_column_per_class_in_other_files(tmp_path: Path) -> None:
 def test_tables_that_are_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         tags_of(write(tmp_path / "t.csv", text))
+
+
+def test_the_index_of_pandas_may_name_the_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frame = pd.DataFrame({"cow": [1, 1, 0], "yak": [0, 1, 0]}, index=list(EXPECTED))
+    frame.to_csv(tmp_path / "t.csv")
+    rows = read_tag_table(tmp_path / "t.csv", fits=lambda cell: cell in EXPECTED)
+    assert {row.image: row.tags for row in rows} == EXPECTED
+    assert "images are in the first column, which has no name" in caplog.text
+    with pytest.raises(ValueError, match="expected a first line that names the columns"):
+        read_tag_table(tmp_path / "t.csv", fits=lambda _: False)
 
 
 def test_tags_in_several_columns(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def test_quotes_and_brackets_are_refused(tag: str) -> None:
         (["traffic_light", "traffic light", "car"], ["'traffic light' (1 rows), 'traffic_light' (1 rows)"]),
         (["Cow", "cow"], []),
         (["0", "1"], ["If 0 means without, give --background-tag 0"]),
-        (["1.0", "2.0"], ["all tags are numbers, as '1.0'"]),
+        (["1.0", "2.0"], ["all tags are numbers ('1.0', '2.0')"]),
+        (["cow;0.98", "yak;1"], ["2 tags are numbers beside names ('0.98', '1')"]),
+        (["7", "12"], []),
         (["cow", "car;cow", ""], []),
     ],
 )

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 IMAGE_NAMES = (
     "image", "imagename", "imagefile", "imagefilename", "imagepath", "imageindex", "images", "filename", "filenames",
     "filepath", "filepaths", "file", "files", "path", "paths", "img", "imgname", "imgfile", "imgpath", "photo",
-    "picture", "imageid", "imgid", "imageurl", "name", "id",
+    "picture", "imageid", "imgid", "imageurl", "imagefilepath", "relativepath", "fullpath", "fname", "name", "id",
 )  # fmt: skip
 """What the column of images is called, the surest first; without regard to case, spaces and punctuation."""
 
 TAG_NAMES = (
     "tags", "tag", "labelnames", "labelname", "classnames", "classname", "categoryname", "labels", "label", "classes",
-    "class", "categories", "category", "choices", "choice", "findinglabels", "keywords", "concepts",
+    "class", "categories", "category", "choices", "choice", "findinglabels", "keywords", "concepts", "tagnames",
+    "classlabel", "classlabels", "imagelabel", "imagelabels", "imagetags", "annotation", "annotations", "targets",
+    "target", "objects", "species", "breed", "diagnosis", "findings",
 )  # fmt: skip
 """What the column of tags is called; likewise."""
 
@@ -70,10 +72,11 @@ def column_key(name: str) -> str:
 
 
 def is_header(row: Sequence[str], reading: TagReading) -> bool:
-    """Whether a row names a column of images and any other."""
+    """Whether a row names a column of images and any other; pandas gives its index no name."""
     keys = {column_key(cell) for cell in row}
     wanted = {column_key(reading.image_column)} if reading.image_column else set(IMAGE_NAMES)
-    return len(row) > 1 and bool(keys & wanted)
+    unnamed = not reading.image_column and not row[0].strip() and bool(keys - {""}) if row else False
+    return len(row) > 1 and (bool(keys & wanted) or unnamed)
 
 
 def find_columns(path: Path, cells: Cells, reading: TagReading, fits: Callable[[str], bool]) -> Columns:
@@ -106,7 +109,7 @@ def find_columns(path: Path, cells: Cells, reading: TagReading, fits: Callable[[
             )
         return Columns(image, (named[0],), (), tuple(notes))
     numbered = tuple(p for p, key in enumerate(keys) if re.fullmatch(r"(tag|label|class|category)s?\d+", key))
-    if numbered and not all(_is_flag(row[place]) for row in cells.rows for place in numbered):
+    if numbered and not all(is_flag(row[place]) for row in cells.rows for place in numbered):
         names = ", ".join(cells.header[place].strip() for place in numbered)
         notes.append(f"tags are in {len(numbered)} columns: {names}. If only one holds them, name it with --tag-column")
         return Columns(image, numbered, (), tuple(notes))
@@ -144,11 +147,16 @@ def _named(path: Path, cells: Cells, name: str | None, option: str) -> int | Non
 def _image_column(path: Path, cells: Cells, fits: Callable[[str], bool], notes: list[str]) -> int:
     keys = [column_key(name) for name in cells.header]
     places = [keys.index(name) for name in IMAGE_NAMES if name in keys]
+    tried = cells.rows[:_CELLS_TRIED]
+    if not places and cells.header and not cells.header[0].strip() and any(fits(row[0]) for row in tried):
+        notes.append(
+            "images are in the first column, which has no name. If another one names them, give --image-column"
+        )
+        return 0
     if not places:
         raise ValueError(_no_image_column(path, cells.header))
     if len(places) == 1:
         return places[0]
-    tried = cells.rows[:_CELLS_TRIED]
     # The first of the names counts where several fit equally often.
     best = max(places, key=lambda place: sum(fits(row[place]) for row in tried))
     if best != places[0]:
@@ -168,7 +176,8 @@ def _no_image_column(path: Path, header: Sequence[str]) -> str:
     return f"{what} Write the line: image,tags. Or name the columns with --image-column and --tag-column."
 
 
-def _is_flag(cell: str) -> bool:
+def is_flag(cell: str) -> bool:
+    """Whether a cell says yes or no; an empty one says no."""
     word = cell.strip().casefold()
     return word in SHOWN or word in NOT_SHOWN
 
@@ -180,7 +189,7 @@ def _flag_columns(path: Path, cells: Cells, image: int, notes: list[str]) -> tup
         if place == image or not name.strip():
             continue
         values = [(row[place], number) for number, row in enumerate(cells.rows) if row[place].strip()]
-        wrong = [number for value, number in values if not _is_flag(value)]
+        wrong = [number for value, number in values if not is_flag(value)]
         if column_key(name) in NO_CLASS_NAMES or not values or 2 * len(wrong) > len(values):
             others.append(name.strip())
         elif wrong:

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tag2mask.datasets.class_colours import split_colours
-from tag2mask.datasets.table_columns import TAG_NAMES, column_key, find_columns, flag, is_header
+from tag2mask.datasets.table_columns import TAG_NAMES, column_key, find_columns, flag, is_flag, is_header
 from tag2mask.datasets.table_file import Cells, as_text, json_lines, json_records, read_cells
 from tag2mask.datasets.table_text import decode
 from tag2mask.datasets.tag_cells import is_background, one_spelling, read_tag_cells, tidy
@@ -206,7 +206,7 @@ def _check_no_flags(path: Path, cells: Cells, columns: Columns) -> None:
     if not wide:
         return
     found = {cell.strip() for row, _ in wide for cell in (row[columns.tags[-1]], *row[len(cells.header) :])}
-    if found <= {"0", "1", ""}:
+    if all(map(is_flag, found)):
         raise ValueError(
             f"{path.parent / wide[0][1]}: expected tags, found 0 and 1 in {len(wide[0][0]) - columns.tags[0]} columns. "
             "For one column per class, write the name of each class into the first line: image,cat,dog"

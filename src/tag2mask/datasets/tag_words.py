@@ -116,19 +116,8 @@ def tell_words(path: Path, rows: Sequence[TagRow], known: Collection[str] | None
     counts = alone + together
     _tell_joined(path, counts)
     _tell_scores(path, counts)
+    _tell_numbers(path, counts)
     _tell_alike(path, counts)
-    if counts and all(re.fullmatch(r"\d+\.0", tag) for tag in counts):
-        logger.warning(
-            "%s: all tags are numbers, as %r, each taken as the name of a class. Write whole numbers, or the names of "
-            "the classes.",
-            path,
-            min(counts),
-        )
-    if counts.keys() == {"0", "1"}:
-        logger.warning(
-            "%s: the tags are 0 and 1, taken as the names of two classes. If 0 means without, give --background-tag 0.",
-            path,
-        )
 
 
 def _counts(rows: Iterable[TagRow]) -> tuple[Counter[str], Counter[str]]:
@@ -191,6 +180,23 @@ def _tell_scores(path: Path, counts: Mapping[str, int]) -> None:
             len(scored),
             ", ".join(map(repr, scored[:5])),
         )
+
+
+def _tell_numbers(path: Path, counts: Mapping[str, int]) -> None:
+    """Tags that are numbers: written by pandas beside missing values, scores beside names, or 0 for "without"."""
+    numbers = sorted(tag for tag in counts if re.fullmatch(r"\d*\.?\d+%?", tag))
+    shown = ", ".join(map(repr, numbers[:5]))
+    if numbers and len(numbers) < len(counts):
+        what = (
+            "%s: %d tags are numbers beside names (%s), each taken as a class. If it is a score or a count, remove it."
+        )
+        logger.warning(what, path, len(numbers), shown)
+    elif numbers and all(tag.endswith(".0") for tag in numbers):
+        what = "%s: all tags are numbers (%s), each taken as the name of a class. Write whole numbers, or names."
+        logger.warning(what, path, shown)
+    elif numbers == ["0", "1"]:
+        what = "%s: the tags are %s, taken as the names of two classes. If 0 means without, give --background-tag 0."
+        logger.warning(what, path, "0 and 1")
 
 
 def _tell_alike(path: Path, counts: Mapping[str, int]) -> None:
