@@ -252,6 +252,7 @@ def test_score_prints_a_row_per_stage_and_writes_json(command, copied):
     status, out, _ = command("score", copied.path)
     assert status == 0
     assert not (copied.path / "score.json").exists()
+    assert "classifier: average precision of tags in percent, on 2 held-out images" in out
     for title in ("CAM", "CAM + CRF", "seeds", "walk", "walk + CRF", "segmenter, train", "segmenter, val"):
         assert re.search(rf"^{re.escape(title)}\s+\d", out, re.MULTILINE), out
     status, _, _ = command("score", copied.path, "--json")
@@ -312,7 +313,10 @@ def test_paths_are_printed_whole(command, copied, tmp_path):
 def test_report_is_one_file(command, copied):
     status, _, _ = command("report", copied.path)
     assert status == 0
-    assert "<html" in (copied.path / "report.html").read_text()[:500].lower()
+    page = (copied.path / "report.html").read_text()
+    assert "<html" in page[:500].lower()
+    assert "What the classifier learned" in page
+    assert all(f"</i>{name}</td>" in page for name in copied.class_names())
 
 
 def test_score_prints_rounds_and_writes_them_into_json(command, copied_rounds):

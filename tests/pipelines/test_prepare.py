@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fabricate import square, write_folder, write_indexed, write_voc
+from fabricate import square, write_folder, write_indexed, write_photo, write_voc
 
 from painted import note_run
 from tag2mask.datasets.folder import open_folder
@@ -144,5 +144,9 @@ def test_a_run_never_lies_where_its_images_do(tmp_path):
     for place in ("photos", "photos/images"):
         with pytest.raises(ValueError, match="expected a folder of its own"):
             prepared(data, tmp_path / place)
+    for name in "abcdefgh":
+        write_photo(tmp_path / "classes" / ("cow" if name < "e" else "duck") / f"{name}.png")
+    with pytest.raises(ValueError, match="expected a folder of its own"):
+        prepared(open_folder(tmp_path / "classes"), tmp_path / "classes" / "duck")
     assert prepared(data, tmp_path / "photos" / "runs" / "photos").has_manifest()
     assert open_folder(tmp_path / "photos").names == data.names

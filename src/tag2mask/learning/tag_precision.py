@@ -28,7 +28,7 @@ REMEDY = (
 """What to do about classes that were not learned."""
 
 OF_EACH_CLASS = 10
-"""Of many training images, at least so many of each class are looked at."""
+"""Of many training images, at least so many of each class are looked at; fewer of very many classes."""
 
 
 def tag_precision(data: TagDataset, net: CamClassifier, settings: TagSettings, runtime: Runtime) -> TagPrecision:
@@ -99,7 +99,8 @@ def tell_not_learned(stage: str, precision: TagPrecision) -> None:
 def _some_of_each(data: TagDataset) -> list[str]:
     """Training images at even distances, and the first of every class: all of a small set."""
     chosen = set(data.names[:: max(1, len(data.names) // LOOKED_AT)])
-    left = [OF_EACH_CLASS] * len(data.class_names)
+    classes = len(data.class_names)
+    left = [max(1, min(OF_EACH_CLASS, 2 * LOOKED_AT // max(1, classes)))] * classes
     for name in data.names:
         class_ids = data.tags(name).nonzero().flatten().tolist()
         if any(left[class_id] > 0 for class_id in class_ids):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.datasets.files import FileDataset
     from tag2mask.records import Source
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runtime import Precision
@@ -91,9 +92,10 @@ def prepare(
             of other classes or from elsewhere; and unless forced for a class on every image, names that differ by case,
             and masks that contradict the tags.
     """
-    if origin.source is None and (files := files_of(data)) is not None:
+    files = files_of(data)
+    if origin.source is None and files is not None:
         origin = replace(origin, source=files.source)
-    _check_apart(run, origin.source)
+    _check_apart(run, origin.source, files)
     require_learnable(problems_of_tags(data), _place(origin), force=force)
     digest = data.digest()
     known = run.manifest() if run.has_manifest() else None
@@ -137,15 +139,17 @@ def _noted(origin: Origin, known: Manifest | None) -> Origin:
     return replace(known.origin, source=origin.source or known.origin.source)
 
 
-def _check_apart(run: RunFolder, source: Source | None) -> None:
-    """Require that a run does not lie where its images do: what it writes would be taken for images and classes."""
-    if source is None:
+def _check_apart(run: RunFolder, source: Source | None, files: FileDataset | None) -> None:
+    """Require that no image lies in a run's folder: whatever lies there is never taken for an image again."""
+    if source is None or files is None:
         return
-    here, root = run.path.resolve(), Path(source.path)
-    if here in (root, root / "images"):
+    here, root = run.path.resolve(), Path(source.path).resolve()
+    # The demo's folder of images lies in that of its run.
+    if here.is_relative_to(root) and any(
+        folder.resolve().is_relative_to(here) for folder in {path.parent for path in files.paths.values()}
+    ):
         raise ValueError(
-            f"{run.path}: expected a folder of its own for the run, got the folder of the images. Take another one: "
-            "--out NEW."
+            f"{run.path}: expected a folder of its own for the run, got one with images. Take another one: --out NEW."
         )
 
 
