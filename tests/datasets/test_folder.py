@@ -156,6 +156,16 @@ def test_lists_of_images(tmp_path: Path) -> None:
         open_folder(tmp_path)
 
 
+@pytest.mark.parametrize("before", ["", "images/", "./", "data/obj/", "{root}/images/"])
+@pytest.mark.parametrize("after", ["", " 0", " 0 1 1"])
+def test_lists_as_other_tools_write_them(before: str, after: str, tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": "cow", "b": "cow", "in/c": "cow"})
+    start = before.format(root=tmp_path)
+    (tmp_path / "val.txt").write_text(f"{start}a.png{after}\n{start}in/c.png{after}\n")
+    data = open_folder(tmp_path, strict=True)
+    assert (data.names, data.val_names) == (("b",), ("a", "in/c"))
+
+
 def test_a_share_is_held_out(tmp_path: Path) -> None:
     write_folder(tmp_path, {f"{i:02d}": "cow" for i in range(20)})
     data = open_folder(tmp_path, val_fraction=0.25)

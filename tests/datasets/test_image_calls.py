@@ -70,3 +70,19 @@ def test_why_a_text_means_no_image(tmp_path: Path) -> None:
     calls = calls_below(tmp_path)
     assert calls.why_not("d") == "no image is called so"
     assert calls.why_not("b") == "2 images are called so: farm/b, zoo/b"
+
+
+@pytest.mark.parametrize(
+    ("texts", "before"),
+    [
+        (["x/y/zoo/c.tif", "x/y/farm/b"], "x/y/"),
+        (["x/images/zoo/c.tif", "x/images/zoo/d.tif"], "x/"),
+        (["C:\\x\\c.tif", ""], "C:/x/"),
+        (["x/c.tif", "y/b.jpg"], ""),
+        (["x/d.tif", "x/e.tif"], ""),
+        (["c.tif"], ""),
+        ([], ""),
+    ],
+)
+def test_folders_that_are_not_there(texts: list[str], before: str, tmp_path: Path) -> None:
+    assert calls_below(tmp_path).common_folders(texts) == before

@@ -12,7 +12,7 @@ from tag2mask.checks import some
 from tag2mask.datasets.annotation_files import annotation_rows
 from tag2mask.datasets.class_folders import GROUND_TRUTH, ClassFolders
 from tag2mask.datasets.files import names_of_files
-from tag2mask.datasets.image_calls import ImageCalls
+from tag2mask.datasets.image_calls import ImageCalls, call_key
 from tag2mask.datasets.image_files import image_suffixes
 from tag2mask.datasets.mask_files import MASK_SUFFIXES
 from tag2mask.datasets.masks_beside import images_called, split_masks
@@ -266,9 +266,23 @@ def list_split(images: FolderImages, split: str) -> tuple[list[str], list[str]] 
         listed = lists or has_own_table(images.root)
         names = None if listed else images.class_folders(list_classes(images.root)).names_of(split)
         return None if names is None else (names, [])
-    found = {line: images.find(line) or images.find(line.split()[0]) for line in read_names(path)}
+    found = _listed(images, path, read_names(path))
     every = dict.fromkeys(name for name in found.values() if name is not None)
     return list(every), [line for line, name in found.items() if name is None]
+
+
+def _listed(images: FolderImages, path: Path, lines: Sequence[str]) -> dict[str, str | None]:
+    """The image of each line: the whole line or its first word; None where no image, or more than one, is called so."""
+    found = {line: images.find(line) or images.find(line.split()[0]) for line in lines}
+    if any(found.values()):
+        return found
+    before = images.calls.common_folders(lines) or images.calls.common_folders([line.split()[0] for line in lines])
+    if not before:
+        return found
+    logger.warning("%s: every line names its image below %s, which is not there and is passed over. "
+                   "If they are other images, correct the list.", path, before)  # fmt: skip
+    calls = {line: call_key(line).removeprefix(before) for line in lines}
+    return {line: images.find(call) or images.find(call.split()[0]) for line, call in calls.items()}
 
 
 def _told_by(place: str) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _FEW = 5
@@ -53,6 +53,23 @@ class ImageCalls:
     def exactly(self, call: str) -> bool:
         """Whether an image is called so, to the letter."""
         return any(call_key(call) in calls for calls in self._calls)
+
+    def common_folders(self, calls: Sequence[str]) -> str:
+        """The folders that stand before all texts and are not there: without them most texts mean an image.
+
+        Args:
+            calls: texts of which none means an image as it is.
+
+        Returns:
+            The folders with a slash at their end; empty if there are none, or no text fits without them.
+        """
+        parts = [call_key(call).split("/") for call in calls if call.strip()]
+        common = 0
+        while parts and all(len(one) > common + 1 and one[common] == parts[0][common] for one in parts):
+            common += 1
+        fitting = {cut: sum(bool(self.fitting("/".join(one[cut:]))) for one in parts) for cut in range(1, common + 1)}
+        best = max(fitting, key=lambda cut: fitting[cut], default=0)
+        return "/".join(parts[0][:best]) + "/" if best and fitting[best] else ""
 
     def why_not(self, call: str) -> str:
         """Why a text means no image: none is called so, or several are."""

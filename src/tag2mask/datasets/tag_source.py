@@ -177,20 +177,12 @@ def _with_images(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> list
 
 def _without_prefix(calls: ImageCalls, table: Path, rows: Sequence[TagRow]) -> list[TagRow]:
     """The rows less the folders that all of them name and that are not there."""
-    parts = [call_key(row.image).split("/") for row in rows if row.image]
-    common = 0
-    while parts and all(len(one) > common + 1 and one[common] == parts[0][common] for one in parts):
-        common += 1
-    counts = {
-        cut: sum(bool(calls.fitting("/".join(one[cut:]))) for one in parts) for cut in range(1, common + 1)
-    }  # fmt: skip
-    best = max(counts, key=lambda cut: counts[cut], default=0)
-    if not best or not counts[best]:
+    before = calls.common_folders([row.image for row in rows])
+    if not before:
         return list(rows)
-    logger.warning("%s: every row names its image below %s/, which is not there and is passed over. "
-                   "If they are other images, correct the column.",
-                   table, "/".join(parts[0][:best]))  # fmt: skip
-    return [replace(row, image="/".join(call_key(row.image).split("/")[best:])) for row in rows]
+    logger.warning("%s: every row names its image below %s, which is not there and is passed over. "
+                   "If they are other images, correct the column.", table, before)  # fmt: skip
+    return [replace(row, image=call_key(row.image).removeprefix(before)) for row in rows]
 
 
 def _uploaded(calls: ImageCalls, row: TagRow) -> TagRow:
