@@ -9,7 +9,7 @@ from fabricate import square, write_folder, write_indexed, write_photo, write_vo
 from painted import note_run
 from tag2mask.datasets.folder import open_folder
 from tag2mask.datasets.source import find_source
-from tag2mask.datasets.voc import VOC_CLASSES
+from tag2mask.datasets.voc import VOC_CLASSES, open_voc
 from tag2mask.pipelines.affinitynet import AffinityNetSettings
 from tag2mask.pipelines.ial_settings import IALSettings
 from tag2mask.pipelines.prepare import data_of, prepare, working_side
@@ -81,7 +81,7 @@ def test_data_of_a_run_that_notes_no_source_is_recognised(tmp_path):
         data_of(run, tmp_path / "photos")
     of_cows = run_from(tmp_path / "cows", None, ["cow"])
     assert data_of(of_cows, tmp_path / "photos").names == ("a",)
-    with pytest.raises(ValueError, match="does not say from what"):
+    with pytest.raises(ValueError, match="does not note where its images are"):
         data_of(run)
     with pytest.raises(ValueError, match="no option but val_fraction, got split"):
         data_of(of_cows, tmp_path / "photos", split="train")
@@ -104,6 +104,17 @@ def test_a_run_of_the_library_knows_where_its_folder_is(tmp_path):
     assert (source.path, source.val_fraction, source.seed) == (str((tmp_path / "photos").resolve()), 0.5, 4)
     assert len(data_of(run).val_names) == 3
     assert not (tmp_path / "photos" / "run.json").exists()
+
+
+def test_a_run_of_the_library_knows_the_lists_of_voc(tmp_path, monkeypatch):
+    voc_folder(tmp_path / "voc")
+    (tmp_path / "some.txt").write_text("".join(f"{name}\n" for name in NAMES[:5]))
+    monkeypatch.chdir(tmp_path)
+    data = open_voc("voc", "some.txt", val_split="val")
+    run = prepared(data, tmp_path / "run", force=True)
+    monkeypatch.chdir("/")
+    again = data_of(run)
+    assert (again.names, again.val_names) == (data.names, data.val_names) == (tuple(NAMES[:5]), tuple(NAMES[6:]))
 
 
 def test_what_a_command_has_noted_stays_and_moved_images_are_noted_anew(tmp_path):

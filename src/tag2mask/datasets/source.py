@@ -102,7 +102,7 @@ def open_source(source: Source, *, strict: bool = False) -> FileDataset:
     """
     data = _open(source, strict=strict)
     require_channels([data.paths[name] for name in data.names[:LOOKED_AT]], source.channels)
-    return replace(data, channels=source.channels, source=source) if source.channels else data
+    return replace(data, channels=source.channels, source=source)
 
 
 def _open(source: Source, *, strict: bool) -> FileDataset:

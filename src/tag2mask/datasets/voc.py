@@ -17,6 +17,7 @@ from tag2mask.datasets.voc_folder import (
     root_of,
 )
 from tag2mask.datasets.xml_tags import names_in_xml
+from tag2mask.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,7 +87,19 @@ def open_voc(
         MaskFiles(masks, len(class_names)),
         tags_from=f"{'Annotations' if tags_file is None else Path(tags_file).name} of PASCAL VOC, list {split}"
         + f", held out {val_split}" * bool(val_split),
+        source=_source(devkit, split, val_split, tags_file),
     )
+
+
+def _source(devkit: str | Path, split: str, val_split: str | None, tags_file: str | Path | None) -> Source:
+    """What a run notes: places are absolute."""
+
+    def place(of_list: str) -> str:
+        return str(Path(of_list).resolve()) if of_list.endswith(".txt") else of_list
+
+    held_out = None if val_split is None else place(val_split)
+    tags = None if tags_file is None else str(Path(tags_file).resolve())
+    return Source("voc", str(Path(devkit).resolve()), split=place(split), val_split=held_out, tags_file=tags)
 
 
 def _read_splits(

@@ -245,8 +245,8 @@ def data_of(run: RunFolder, moved: Path | None = None, *, split: str | None = No
     if moved is not None:
         source = replace(source, path=str(moved)) if source else find_source(moved)
     elif source is None or not Path(source.path).is_dir():
-        # A run made by the library notes no source.
-        why = f"was made from {source.path}, which is not there" if source else "does not say from what"
+        # A run of the library notes none where its data set knows none.
+        why = f"was made from {source.path}, which is not there" if source else "does not note where its images are"
         raise ValueError(f"{run.path}: the run {why}. Say where the images are with --data FOLDER.")
     if split is not None:
         check_options(source.path, source.kind, split=split)

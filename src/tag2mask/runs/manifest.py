@@ -46,7 +46,7 @@ class BackboneStart:
 
 @dataclass(frozen=True)
 class Origin:
-    """How a run was asked for on the command line; a run of the library has none of it.
+    """How a run was asked for on the command line; a run of the library has the source at most.
 
     Args:
         preset: name of the settings.
