@@ -214,3 +214,19 @@ def test_what_told_the_tags(suffix: str, told: str, tmp_path: Path) -> None:
     assert open_folder(tmp_path).tags_from == told
     (tmp_path / "tags.csv").write_text("image,tags\na.jpg,hen\nb.jpg,\n")
     assert open_folder(tmp_path).tags_from == "tags.csv"
+
+
+def test_lists_with_folders_in_front(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in "ab":
+        write_photo(tmp_path / "obj_train_data" / f"{name}.jpg", shade=ord(name))
+        write_yolo(tmp_path / "obj_train_data" / f"{name}.txt", ["hen"] if name == "a" else [])
+    (tmp_path / "obj.names").write_text("hen\nfox\n")
+    (tmp_path / "train.txt").write_text("data/obj_train_data/a.jpg\n")
+    (tmp_path / "val.txt").write_text("data/obj_train_data/b.jpg\n")
+    with caplog.at_level(logging.WARNING):
+        data = open_folder(tmp_path, strict=True)
+    assert (data.names, data.val_names) == (("obj_train_data/a",), ("obj_train_data/b",))
+    assert "train.txt: every line names its image below data/" in caplog.text
+    (tmp_path / "train.txt").write_text("data/obj_train_data/x.jpg\n")
+    with pytest.raises(ValueError, match="at least one whole image"):
+        open_folder(tmp_path)

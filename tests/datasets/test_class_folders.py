@@ -52,6 +52,7 @@ def test_training_folders_alone_hold_nothing_out(tmp_path: Path) -> None:
         (["train/cow/1", "test/cow/2", "more/3"], "found both: test, train beside more"),
         (["train/1", "test/2"], r"expected a folder per class in test, train, found images right in them"),
         (["test/cow/1", "val/cow/2"], r"expected a folder train .*found test, val\."),
+        (["cow/train/1", "cow/test/2", "ox/train/3"], r"found train/ and test/ in those of classes: cow\. Turn them"),
         (["train/cow/1", "val/cow/2", "val/goat/3"], r"the classes of train \(cow\), found goat, too"),
         (
             ["a/train/good/1", "a/test/x/2", "b/train/good/3", "b/test/y/4"],

@@ -190,6 +190,8 @@ def test_coco_errors(tmp_path: Path) -> None:
         ({"annotations": [{**ONE, "category_id": 99}]}, r"annotation 5: expected as category_id .*\(7, 3\), found 99"),
         ({"annotations": [{"id": 8, "image_id": 1}]}, "annotation 8: expected the field category_id, found only id"),
         ({"annotations": [{"id": 8, "category_id": 7}]}, "annotation 8: expected the field image_id"),
+        ({"annotations": [{**ONE, "bbox": [0, 0]}]}, "annotation 5: expected as bbox left, top, width, height"),
+        ({"annotations": [{**ONE, "segmentation": [None]}]}, "annotation 5: expected as bbox .* segmentation polygons"),
         ({"annotations": None}, "expected a list annotations of objects, found none"),
         ({"images": [{}]}, r"image \?: expected the field id"),
         ({"images": [{"id": 1}]}, "image 1: expected the field file_name"),
@@ -379,3 +381,10 @@ def test_a_json_file_of_another_kind_changes_nothing(tmp_path: Path) -> None:
 def test_what_told_the_tags(tmp_path: Path) -> None:
     data = open_coco_folder(roboflow(tmp_path, "train", "valid"), "train", val_split="valid")
     assert data.tags_from == "COCO, _annotations.coco.json, held out _annotations.coco.json of valid/"
+
+
+def test_a_polygon_without_the_list_around_it(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [{**ONE, "segmentation": box_outline(0, 0, 2, 2)[0]}])
+    mask = open_coco(tmp_path / "train", path).mask("0001")
+    assert mask is not None
+    assert int(mask.sum()) == 8

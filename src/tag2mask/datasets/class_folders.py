@@ -153,11 +153,13 @@ class ClassFolders:
                 f"{self.top}: expected a folder per class in {_few(splits)}, found images right in them. "
                 "Sort them into folders of classes, or write tags.csv with the columns image,tags."
             )
-        several = sorted(
-            folder
-            for folder, inner in self.folders.items()
-            if {self._split(name) for name in inner} >= {"train", "test"}
-        )
+        both = {"train", "test"}
+        several = sorted(name for name, inner in self.folders.items() if both <= {self._split(one) for one in inner})
+        if several and all(len(parts) <= len(both) for parts in self.parts.values()):
+            raise ValueError(
+                f"{self.top}: expected folders of classes in train/ and test/, found train/ and test/ in those of "
+                f"classes: {_few(several)}. Turn them round: train/{several[0]}/."
+            )
         if several:
             raise ValueError(
                 f"{self.root}: expected one set of images, found {len(several)}, each with train/ and test/: "

@@ -217,7 +217,10 @@ def _read_split(asked: CocoFile, entries: CocoEntries, *, strict: bool) -> _Spli
     found = {name: entries.annotations[named[name][1]] for name in kept}
     labels = labels_from_class_ids(torch.arange(len(entries.class_names))).tolist()
     ids = entries.class_ids
-    regions = {name: [_region(a, labels[ids[category_of(a)]]) for a in several] for name, several in found.items()}
+    regions = {
+        name: [_region(entries.file, a, labels[ids[category_of(a)]]) for a in several]
+        for name, several in found.items()
+    }
     outlined = any(region.outline is not None for several in regions.values() for region in several)
     sizes = {name: size_in(entries.images[named[name][1]]) or image_size(path) for name, path in kept.items()}
     return _Split(
@@ -241,12 +244,18 @@ def _present(folder: Path, paths: Mapping[str, Path], entries: CocoEntries, *, s
     return {name: path for name, path in there.items() if name not in broken}
 
 
-def _region(annotation: Mapping[str, Any], label: int) -> CocoRegion:
+def _region(file: Path, annotation: Mapping[str, Any], label: int) -> CocoRegion:
     outline, box = annotation.get("segmentation"), annotation.get("bbox")
-    if isinstance(outline, list):
-        outline = [polygon for polygon in outline if len(polygon) >= SHORTEST_POLYGON]
+    try:
+        if isinstance(outline, list):
+            outline = [polygon for polygon in outline if len(polygon) >= SHORTEST_POLYGON]
+        left, top, width, height = map(float, box) if box else (0.0, 0.0, 0.0, 0.0)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{file}, annotation {annotation.get('id', '?')}: expected as bbox left, top, width, height, and as "
+            f"segmentation polygons or run lengths, found other things ({error}). Export the file again."
+        ) from error
     unsure = annotation.get("iscrowd") or not outline
-    left, top, width, height = map(float, box) if box else (0.0, 0.0, 0.0, 0.0)
     return CocoRegion(IGNORE if unsure else label, outline or None, (left, top, width, height))
 
 

@@ -253,6 +253,8 @@ def _with_arrays(record: Entry) -> Entry:
     """An object of the file with polygons as arrays: 600,000 outlines as Python's numbers would fill the memory."""
     outline = record.get("segmentation")
     if isinstance(outline, list):
+        if outline and all(isinstance(number, int | float) for number in outline):
+            outline = [outline]  # Some tools write a single polygon without the list around it.
         with suppress(ValueError, TypeError):  # A damaged one is told of when it is painted.
             record["segmentation"] = [np.array(polygon, np.float64) for polygon in outline]
     return record
