@@ -103,3 +103,8 @@ def test_images_that_are_far_too_large_are_left_out_with_a_reason(
     assert "c.png: expected a photograph of at most 2,000 pixels, found far too many pixels (2,400). Shrink it" in first
     assert first.endswith("(1 more images likewise)")
     assert "left out: 2 images are broken: c, d" in second
+    write_folder(tmp_path / "large", {"a": "cat", "b": ""})
+    for name in "ab":
+        write_photo(tmp_path / "large" / "images" / f"{name}.png", (30, 80))
+    with pytest.raises(ValueError, match=r"a\.png: expected a photograph of at most .* Shrink it.* \(1 more images"):
+        open_folder(tmp_path / "large")

@@ -246,10 +246,13 @@ def broken_headers(paths: Mapping[str, Path], names: Iterable[str]) -> frozenset
     """The images whose header cannot be read; a broken end only shows when they are decoded.
 
     Why whole ones cannot be used, as those with far too many pixels, is logged.
+
+    Raises:
+        UnusableImageError: if none of them can be used.
     """
-    broken = set()
-    unusable = []
-    for name in names:
+    broken, unusable = set(), []
+    every = tuple(names)
+    for name in every:
         try:
             image_size(paths[name])
         except ValueError as error:
@@ -259,5 +262,7 @@ def broken_headers(paths: Mapping[str, Path], names: Iterable[str]) -> frozenset
                 unusable.append(str(error))
     if unusable:
         more = f" ({len(unusable) - 1} more images likewise)" if len(unusable) > 1 else ""
+        if len(unusable) == len(every):
+            raise UnusableImageError(f"{unusable[0]}{more}")
         logger.warning("%s%s", unusable[0], more)
     return frozenset(broken)
