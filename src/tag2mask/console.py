@@ -107,18 +107,17 @@ def print_problems(problems: Sequence[Problem], *, every: bool = False) -> None:
     """
     counts = count_problems(problems)
     say(f"{len(problems):,} problem(s): " + ", ".join(f"{kind}: {count:,}" for kind, count in counts.items()))
-    table = Table()
-    for column in ("what", "which", "found", "what to do"):
-        table.add_column(column, overflow="fold")
     for kind, count in counts.items():
         alike = [problem for problem in problems if problem.kind == kind]
+        worst, remedies = min(problem.severity for problem in alike), {problem.remedy for problem in alike}
+        colour, remedy = "red" if worst == "error" else "yellow", f". {alike[0].remedy}" if len(remedies) == 1 else ""
+        console.print(
+            f"[{colour}]{worst}:[/] {escape(kind)}: {count:,}{escape(remedy)}", highlight=False, soft_wrap=True
+        )
         for problem in alike if every else alike[:FEW]:
-            colour = "red" if problem.severity == "error" else "yellow"
-            cells = (problem.subject, problem.message, problem.remedy)
-            table.add_row(f"[{colour}]{escape(kind)}[/]", *map(escape, cells))
+            say(f"    {problem.subject}: {problem.message}" + (f". {problem.remedy}" if len(remedies) > 1 else ""))
         if count > FEW and not every:
-            table.add_row("", f"... and {count - FEW:,} more", "", "--all shows them")
-    console.print(table)
+            say(f"    ... and {count - FEW:,} more (--all shows them)")
 
 
 def print_as_json(folder: object, look: FirstLook) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from fabricate import write_folder
+from fabricate import write_folder, write_voc
 
 from tag2mask.datasets import files, images
 from tag2mask.datasets.first_look import look_for_check, look_for_run, require_learnable
@@ -68,3 +68,18 @@ def test_what_cannot_be_opened_has_no_summary_but_an_error(tmp_path: Path) -> No
     assert any(problem.severity == "error" for problem in look.problems)
     with pytest.raises(ValueError, match="zebra"):
         look_for_run(find_source(tmp_path))
+
+
+def test_what_a_devkit_leaves_out_is_listed_image_by_image(tmp_path: Path) -> None:
+    names = [f"2007_{number:06d}" for number in range(8)]
+    shown = {name: ["cow"] if place < 6 else [] for place, name in enumerate(names)}
+    write_voc(tmp_path, shown, {"train": names})
+    for name in names[:2]:
+        (tmp_path / "VOCdevkit" / "VOC2012" / "JPEGImages" / f"{name}.jpg").unlink()
+    look = look_for_check(find_source(tmp_path))
+    assert [(p.subject, p.severity) for p in look.problems if p.kind == "missing image"] == [
+        (name, "error") for name in names[:2]
+    ]
+    assert "incomplete data set" not in {problem.kind for problem in look.problems}
+    assert look.summary is not None
+    assert look.summary.left_out["missing image"] == 2

@@ -57,8 +57,12 @@ def look_for_check(source: Source, on_progress: Callable[[int, int], None] | Non
             failure = error
     masks = look_at_masks(data) if data is not None else None
     with told_while_opening():
-        problems = [problem for problem in told if problem.kind == "note"]
-        problems += [*check_source(source, on_progress, masks=masks is None), *(masks.problems if masks else ())]
+        found = check_source(source, on_progress, masks=masks is None)
+    # A folder is listed row by row; of other layouts, what they told while they were opened says more.
+    listed = source.kind == "folder" or data is None
+    problems = [problem for problem in told if problem.kind == "note" or not listed]
+    problems += [problem for problem in found if listed or problem.kind != "incomplete data set"]
+    problems += masks.problems if masks else ()
     if failure is not None and not any(problem.severity == "error" for problem in problems):
         what, _, remedy = str(failure).removeprefix(f"{source.path}: ").partition(". ")
         problems.append(Problem("unusable data set", source.path, what, remedy or "Correct it."))
