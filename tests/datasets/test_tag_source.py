@@ -101,6 +101,12 @@ def test_a_row_for_each_image_and_tag(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "7 rows joined to 4 images, 1 of them with several tags, as a." in caplog.text
 
 
+def test_an_image_with_and_without_a_tag_is_not_joined(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, "image,tags\na,cow\na,yak\nb,cow\nb,\n")
+    assert rows is not None
+    assert [(row.image, row.tags) for row in rows] == [("a", ("cow", "yak")), ("b", ("cow",)), ("b", ())]
+
+
 @pytest.mark.parametrize("text", ["a,cow\na,\n", "a,cow yak\na,cow\n", "a,cow\na,cow\n"])
 def test_rows_that_are_not_joined(text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert images_of(rows_of(tmp_path, f"image,tags\n{text}")) == ["a", "a"]

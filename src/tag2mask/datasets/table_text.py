@@ -78,6 +78,10 @@ def text_rows(
     named = re.match(r'\s*"?sep=(.)"?[^\S\n]*(\n|$)', text)
     skipped = text[: named.end()].count("\n") if named else 0
     body = text[named.end() :] if named else text
+    # Lines of comments above the header; a column may be called #, too.
+    while (comment := re.match(r"\s*#[^\n]*\n", body)) and len(re.split("[,;\t|]", comment[0])) == 1:
+        skipped += comment[0].count("\n")
+        body = body[comment.end() :]
     first = next((line for line in body.split("\n") if line.strip()), "")
     delimiter = named[1] if named else _delimiter(first, is_header)
     cells = _parse(path, body, delimiter)
@@ -92,7 +96,7 @@ def text_rows(
 def _western(path: Path, content: bytes, encoding: str) -> str:
     """Bytes as cp1252, if they can be words of a Western language."""
     refused = f"{path}: expected UTF-8 text, found other bytes. Save it as UTF-8."
-    # Three such letters in a row stand in no Western word, but in all words of the Asian encodings; the last one in none.
+    # No Western word has three such letters in a row, or the last of them; words in Asian encodings do.
     if encoding != "utf-8" or re.search(rb"[\x80-\xff]{3}|\0|\xff", content):
         raise ValueError(refused)
     try:
