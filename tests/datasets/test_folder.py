@@ -232,6 +232,7 @@ def test_rows_for_the_same_image(tmp_path: Path) -> None:
         ({"tags.csv": None, "tags.json": '{"a": {"b": 1}}'}, "expected a list of names"),
         ({"tags.csv": None, "tags.json": '{"a": '}, "expected JSON"),
         ({"classes.txt": "cat\nCow"}, r"tags\.csv, line 2: .*found 'cow'. Is it 'Cow'\?"),
+        ({"tags.csv": "image,tags\na,3", "classes.txt": "cat\ncow"}, r"found '3'. Write numbers of classes as a list"),
         ({"classes.txt": "cow\ncat\ncow"}, "found cow twice"),
         ({"classes.txt": "background\ncow"}, "background is label 0"),
         ({"classes.txt": "\n"}, "expected a class name per line"),

@@ -39,6 +39,11 @@ def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
     assert cells.places == ["t.csv, line 4", "t.csv, line 6"]
 
 
+def test_spaces_before_quotes(tmp_path: Path) -> None:
+    cells = read(tmp_path / "t.csv", '"image", "tags"\n"a", "cow, yak"\n')
+    assert (cells.header, list(cells.rows[0])) == (("image", "tags"), ["a", "cow, yak"])
+
+
 def test_comments_above_the_header(tmp_path: Path) -> None:
     cells = read(tmp_path / "t.csv", "# of today\n\n# by me\nimage,tags\n#1.jpg,cow\n")
     assert (cells.header, list(cells.rows[0])) == (("image", "tags"), ["#1.jpg", "cow"])

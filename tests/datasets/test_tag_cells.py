@@ -81,6 +81,14 @@ def test_numbers_of_classes(cells: list[str], tags: list[tuple[str, ...]] | None
         assert read_tag_cells(cells, known, place) == tags
 
 
+def test_from_where_numbers_count_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    read_tag_cells(["[]", "[1]"], ("cow", "car"), place)
+    assert "line 3: numbers in lists are taken as classes of classes.txt, counted from 0, so 0 is cow" in caplog.text
+    caplog.clear()
+    read_tag_cells(["[0, 1]", "[1, 1]", ""], ("cow", "car"), place)
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(
     ("cells", "known", "message"),
     [

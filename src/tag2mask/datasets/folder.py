@@ -126,7 +126,7 @@ def unknown_tag(place: str, tag: str, class_names: Collection[str]) -> str:
     near = difflib.get_close_matches(tag, class_names, n=1) or [
         name for name in class_names if name.casefold() == tag.casefold()
     ]
-    hint = f" Is it {near[0]!r}?" if near else ""
+    hint = f" Is it {near[0]!r}?" if near else " Write numbers of classes as a list: [0, 2]." * tag.isdecimal()
     few = ", ".join(list(class_names)[:5]) + (", ..." if len(class_names) > 5 else "")
     return (
         f"{place}: expected a class of classes.txt ({few}), found {tag!r}.{hint} "

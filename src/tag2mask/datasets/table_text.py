@@ -106,7 +106,7 @@ def _western(path: Path, content: bytes, encoding: str) -> str:
 
 
 def _delimiter(first: str, is_header: Callable[[Sequence[str]], bool]) -> str:
-    split = {mark: next(csv.reader([first], delimiter=mark), []) for mark in DELIMITERS}
+    split = {mark: next(csv.reader([first], delimiter=mark, skipinitialspace=True), []) for mark in DELIMITERS}
     fitting = [mark for mark, cells in split.items() if is_header(cells)]
     return fitting[0] if fitting else max(DELIMITERS, key=lambda mark: len(split[mark]))
 
@@ -115,7 +115,9 @@ def _parse(path: Path, text: str, delimiter: str) -> list[list[str]]:
     """Every row of the text, all as wide as the widest."""
     again = "Save it as CSV again."
     try:
-        width = max((len(row) for row in csv.reader(io.StringIO(text), delimiter=delimiter)), default=0)
+        width = max(
+            (len(row) for row in csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)), default=0
+        )
         if not width:
             return []
         frame: Any = pd.read_csv(
@@ -128,6 +130,7 @@ def _parse(path: Path, text: str, delimiter: str) -> list[list[str]]:
             dtype=str,
             na_filter=False,
             skip_blank_lines=False,
+            skipinitialspace=True,
         )
     except (csv.Error, pd.errors.ParserError, ValueError) as error:
         raise ValueError(f"{path}: expected a table, found an error ({str(error).strip()}). {again}") from error

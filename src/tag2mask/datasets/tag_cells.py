@@ -6,6 +6,7 @@ import ast
 import io
 import itertools
 import json
+import logging
 import re
 import tokenize
 import unicodedata
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+
+logger = logging.getLogger(__name__)
 
 BACKGROUND_NAMES = frozenset({"background", "_background", "_background_", "__background__"})
 """Names of no class: background is label 0 of every mask, so as a tag they say nothing."""
@@ -106,7 +109,16 @@ def read_tag_cells(cells: Sequence[str], known: Collection[str] | None, place: C
     ]
     if _are_vectors(rows):
         return _from_vectors(rows, known, place)
-    return [tidy(_named(row, known, place, number)) for number, row in enumerate(rows)]
+    named = [tidy(_named(row, known, place, number)) for number, row in enumerate(rows)]
+    first = next((number for number, row in enumerate(rows) if any(isinstance(word, int) for word in row)), None)
+    if first is not None and known:
+        logger.warning(
+            "%s: numbers in lists are taken as classes of classes.txt, counted from 0, so 0 is %s. If they count from "
+            "1, write the names of the classes.",
+            place(first),
+            next(iter(known)),
+        )
+    return named
 
 
 def is_odd(tag: str) -> bool:
