@@ -99,7 +99,7 @@ class _Annotated:
                 file = self.files.get(name)
                 place = f"file {file.relative_to(self.images.root).as_posix()}" if file is not None else "no file"
                 tags = tuple(tag for tag in shown[name] if not is_background(tag) and tag != _NO_CLASS)
-                yield TagRow(str(self.images.calls[name]), tags, place)
+                yield TagRow(self.images.call(name), tags, place)
 
     def _named(self, numbers: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         """The names of YOLO's numbers."""

@@ -7,7 +7,6 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from tag2mask.datasets.tag_table import TagRow, is_background
@@ -51,19 +50,25 @@ class ClassFolders:
     @cached_property
     def above(self) -> tuple[str, ...]:
         """The one folder, if any, that holds all others: archives often unpack to one."""
-        first = {call.parts[0] for call in self.calls.values() if len(call.parts) > 1}
-        second = {call.parts[1] for call in self.calls.values() if len(call.parts) > 2}
+        first = {call[0] for call in self.calls.values() if len(call) > 1}
+        second = {call[1] for call in self.calls.values() if len(call) > 2}
         return tuple(first) if len(first) == 1 and any(self._split(name) for name in second) else ()
 
     @cached_property
-    def calls(self) -> dict[str, PurePosixPath]:
-        """The path of each image below the top."""
-        return {name: PurePosixPath(path.relative_to(self.top).as_posix()) for name, path in self.paths.items()}
+    def calls(self) -> dict[str, tuple[str, ...]]:
+        """The path of each image below the top, in parts."""
+        above = len(self.top.parts)
+        return {name: path.parts[above:] for name, path in self.paths.items()}
+
+    def call(self, name: str) -> str:
+        """The path of an image below the top, as text."""
+        return "/".join(self.calls[name])
 
     @cached_property
     def parts(self) -> dict[str, tuple[str, ...]]:
         """The folders of each image, the outermost first, without the one above all others."""
-        return {name: call.parts[len(self.above) : -1] for name, call in self.calls.items()}
+        skipped = len(self.above)
+        return {name: call[skipped:-1] for name, call in self.calls.items()}
 
     @cached_property
     def folders(self) -> dict[str, set[str]]:
@@ -98,7 +103,7 @@ class ClassFolders:
             if len(parts) > depth and not (self.is_split and self.split_of(name) == "test"):
                 folder = parts[depth]
                 nothing = is_background(folder) or (self.is_inspection and folder.casefold() in GOOD)
-                rows.append(TagRow(str(self.calls[name]), () if nothing else (folder,), f"folder {folder}"))
+                rows.append(TagRow(self.call(name), () if nothing else (folder,), f"folder {folder}"))
         self._check_training()
         self.tell_left_alone()
         self._tell_contradictions(rows)
@@ -128,7 +133,7 @@ class ClassFolders:
             masks[*below.parts[:-1], below.stem.removesuffix("_mask")].append(file)
             if len(below.parts) > 2:  # Some sets have a folder of masks for each image.
                 masks[below.parts[:-1]].append(file)
-        wanted = {name: (*parts[1:], self.calls[name].stem) for name, parts in self.parts.items() if parts[1:]}
+        wanted = {name: (*parts[1:], self.paths[name].stem) for name, parts in self.parts.items() if parts[1:]}
         test = {name: key for name, key in wanted.items() if self.split_of(name) == "test"}
         return {name: tuple(masks[key]) for name, key in test.items() if key in masks}
 

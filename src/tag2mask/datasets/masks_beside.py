@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WORD = "masks?|segmentation|seg|gt|groundtruth"
+_HINT = re.compile("mask|seg|gt|groundtruth", re.IGNORECASE)
 _MASK_NAMES = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (rf"(?P<image>.+?)[_. -]+\(?({_WORD})\)?([_. -]?\d+)?", rf"({_WORD})[_. -]+(?P<image>.+)")
@@ -87,9 +88,12 @@ def split_masks(files: Iterable[Path]) -> tuple[list[Path], dict[Path, tuple[Pat
         The images, and the masks of each image that has any.
     """
     every = list(files)
+    likely = [file for file in every if _HINT.search(file.name)]
+    if not likely:
+        return every, {}
     by_stem: dict[tuple[Path, str], Path] = {(file.parent, file.stem): file for file in reversed(every)}
     masks: dict[Path, list[Path]] = defaultdict(list)
-    for file in every:
+    for file in likely:
         images = [by_stem[key] for stem in images_called(file.stem) if (key := (file.parent, stem)) in by_stem]
         if images:
             masks[images[0]].append(file)
