@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.datasets.files import FileDataset
     from tag2mask.records import Source
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runtime import Precision
@@ -92,10 +91,9 @@ def prepare(
             of other classes or from elsewhere; and unless forced for a class on every image, names that differ by case,
             and masks that contradict the tags.
     """
-    files = files_of(data)
-    if origin.source is None and files is not None:
+    if origin.source is None and (files := files_of(data)) is not None:
         origin = replace(origin, source=files.source)
-    _check_apart(run, origin.source, files)
+    _check_apart(run, origin.source, data)
     require_learnable(problems_of_tags(data), _place(origin), force=force)
     digest = data.digest()
     known = run.manifest() if run.has_manifest() else None
@@ -139,8 +137,9 @@ def _noted(origin: Origin, known: Manifest | None) -> Origin:
     return replace(known.origin, source=origin.source or known.origin.source)
 
 
-def _check_apart(run: RunFolder, source: Source | None, files: FileDataset | None) -> None:
+def _check_apart(run: RunFolder, source: Source | None, data: TagDataset) -> None:
     """Require that no image lies in a run's folder: whatever lies there is never taken for an image again."""
+    files = files_of(data)
     if source is None or files is None:
         return
     here, root = run.path.resolve(), Path(source.path).resolve()
