@@ -29,6 +29,8 @@ GOOD = frozenset({"good", "ok", "normal"})
 """The folder of images without a defect, in lower case, in sets for the inspection of products."""
 
 GROUND_TRUTH = "ground_truth"
+BEGIN = 65536
+"""Bytes of two files that are compared before the whole files are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +81,13 @@ class ClassFolders:
                 inner[parts[0]].update(parts[1:2])
         return dict(inner)
 
-    @property
+    @cached_property
     def is_inspection(self) -> bool:
         """Whether the folders are MVTec's: only good images in train/, good ones and defects in test/."""
         train, test = (self._inner(split) for split in ("train", "test"))
         return bool(train) and {name.casefold() for name in train} <= GOOD and bool(test - train)
 
-    @property
+    @cached_property
     def is_split(self) -> bool:
         """Whether all folders are those of splits."""
         return bool(self.folders) and all(map(self._split, self.folders)) and not self.is_inspection
@@ -208,16 +210,26 @@ class ClassFolders:
 
 def _contradicting(top: Path, rows: Sequence[TagRow]) -> list[tuple[str, ...]]:
     """The images that have equal bytes and different tags, together with each other."""
-    sizes: dict[int, list[TagRow]] = defaultdict(list)
-    for row in rows:
-        sizes[(top / row.image).stat().st_size].append(row)
-    equal: dict[bytes, list[TagRow]] = defaultdict(list)
-    for alike in sizes.values():
-        if len({row.tags for row in alike}) > 1:  # Only these have to be read.
-            for row in alike:
-                with (top / row.image).open("rb") as file:
-                    equal[hashlib.file_digest(file, "blake2b").digest()].append(row)
-    return [tuple(row.image for row in alike) for alike in equal.values() if len({row.tags for row in alike}) > 1]
+
+    def size(row: TagRow) -> int:
+        return (top / row.image).stat().st_size
+
+    def begin(row: TagRow) -> bytes:
+        with (top / row.image).open("rb") as file:
+            return hashlib.blake2b(file.read(BEGIN)).digest()
+
+    def digest(row: TagRow) -> bytes:
+        with (top / row.image).open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()
+
+    groups = [list(rows)]
+    for sign in (size, begin, digest):  # Whole files are read only where size and begin are equal.
+        alike: dict[tuple[int, int | bytes], list[TagRow]] = defaultdict(list)
+        for number, group in enumerate(groups):
+            for row in group:
+                alike[number, sign(row)].append(row)
+        groups = [group for group in alike.values() if len({row.tags for row in group}) > 1]
+    return [tuple(row.image for row in group) for group in groups]
 
 
 def _few(names: Sequence[str]) -> str:
