@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from imagecodecs import png_encode
+from imagecodecs import jpeg2k_encode, png_encode
 from PIL import Image
 from tifffile import TiffWriter, imwrite
 
@@ -30,12 +30,18 @@ def as_shown(pixels: Any) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("largest", [200, 4095, 65535])
-@pytest.mark.parametrize("kind", ["plain", "lzw", "zlib", "planar", "png"])
+@pytest.mark.parametrize("kind", ["plain", "lzw", "zlib", "planar", "png", "ppm", "jp2"])
 def test_16_bit_colours_are_stretched_in_common(kind: str, largest: int, tmp_path: Path) -> None:
     values = (COLOURS * largest).round().astype(np.uint16)
     if kind == "png":
         path = tmp_path / "a.png"
         path.write_bytes(png_encode(values))
+    elif kind == "jp2":
+        path = tmp_path / "a.jp2"
+        path.write_bytes(jpeg2k_encode(values, codecformat="jp2", level=0))
+    elif kind == "ppm":
+        path = tmp_path / "a.ppm"
+        path.write_bytes(b"P6 # of a test\n# and more\n40 48\n65535\n" + values.astype(">u2").tobytes())
     elif kind == "planar":
         path = tiff(tmp_path / "a.tif", np.moveaxis(values, 2, 0), photometric="rgb", planarconfig="separate")
     else:

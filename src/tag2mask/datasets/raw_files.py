@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from tag2mask.datasets.deep_colours import HEAD, deep_channels, read_deep
 from tag2mask.datasets.dicom import dicom_size, read_dicom
 from tag2mask.datasets.image_files import (
     DICOM_SUFFIX,
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from tag2mask.datasets.raw_pixels import Values
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PNG = b"\x89PNG\r\n\x1a\n"
-_DEPTH, _COLOUR = 24, 25  # Where a PNG notes its bits per channel and whether it has colours or transparency.
-_GREY = 0
-_CHANNELS_OF_PNG = {0: 1, 2: 3, 4: 2, 6: 4}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2  # How a TIFF's values are meant.
 _ALPHA = (1, 2)
 _NO_DATA, _ORIENTATION = 42113, 274
@@ -40,7 +37,7 @@ _NO_DATA, _ORIENTATION = 42113, 274
 def raw_image(path: str | Path, channels: Sequence[int] = ()) -> RawImage | None:
     """The values of a file of which Pillow would lose some; None: it is one that Pillow reads whole, or broken.
 
-    These are TIFF of more than 8 bits, of many channels, or with a no-data value; PNG of 16 bits with colours; DICOM.
+    These are TIFF of more than 8 bits or of many channels; PNG, PPM and JPEG 2000 of 16 bits with colours; DICOM.
 
     Args:
         path: the file.
@@ -50,8 +47,8 @@ def raw_image(path: str | Path, channels: Sequence[int] = ()) -> RawImage | None
         ValueError: if the file is such a one and broken, or its channels cannot be shown.
     """
     head = _head(path)
-    if head.startswith(_PNG) and len(head) > _COLOUR and head[_DEPTH] == 16 and head[_COLOUR] != _GREY:
-        return _read_png(path, channels)
+    if deep_channels(head):
+        return _read_deep(path, channels)
     if head.startswith(_TIFF):
         return _read_tiff(path, channels)
     if Path(path).suffix.lower() == DICOM_SUFFIX and head:
@@ -134,8 +131,8 @@ def raw_kind(path: str | Path) -> str:
         path: the file.
     """
     head = _head(path)
-    if head.startswith(_PNG) and len(head) > _COLOUR and head[_DEPTH] == 16:
-        return f"PNG {_CHANNELS_OF_PNG.get(head[_COLOUR], 1)} x uint16"
+    if count := deep_channels(head):
+        return f"{Path(path).suffix[1:].upper()} {count} x uint16"
     if not head.startswith(_TIFF):
         return ""
     from tifffile import TiffFile  # noqa: PLC0415
@@ -174,20 +171,17 @@ def _head(path: str | Path) -> bytes:
     """The first bytes of a file; none where it cannot be read, which others tell."""
     try:
         with Path(path).open("rb") as file:
-            return file.read(32)
+            return file.read(HEAD)
     except OSError:
         return b""
 
 
-def _read_png(path: str | Path, channels: Sequence[int]) -> RawImage:
-    """A PNG of 16 bits per channel: grey with transparency, RGB or RGBA."""
-    from imagecodecs import png_decode  # noqa: PLC0415
-
+def _read_deep(path: str | Path, channels: Sequence[int]) -> RawImage:
+    """A PNG, PPM or JPEG 2000 of 16 bits per channel: grey with transparency, RGB or RGBA."""
     with opened(path) as image:
         orientation = orientation_of(image)
-    with worded(path):
-        stored = np.asarray(png_decode(Path(path).read_bytes()))
-        return _raw(path, stored, channels, has_alpha=stored.shape[2] in (2, 4), orientation=orientation)
+    stored = read_deep(path)
+    return _raw(path, stored, channels, has_alpha=stored.shape[2] in (2, 4), orientation=orientation)
 
 
 def _read_tiff(path: str | Path, channels: Sequence[int]) -> RawImage | None:
