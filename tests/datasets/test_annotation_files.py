@@ -130,7 +130,7 @@ def test_numbers_without_names(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         data = open_folder(tmp_path, strict=True)
     assert data.class_names == ("0", "1")
     assert tags_of(data)["b"] == ["0", "1"]
-    assert "the classes are called 0, 1, ... Write their names into classes.txt" in caplog.text
+    assert "the classes are called 0, 1 and so on. Write their names into classes.txt" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class _Annotated:
         if listed is None:
             logger.warning(
                 "%s: no classes.txt, *.names or *.yaml says what the numbers of YOLO mean, so the classes are called "
-                "0, 1, ... Write their names into classes.txt, one per line.",
+                "0, 1 and so on. Write their names into classes.txt, one per line.",
                 root,
             )
             return dict(numbers)
