@@ -20,7 +20,7 @@ from torch import nn
 from tag2mask.auto.judge import MaskJudge
 from tag2mask.datasets.dataset import without
 from tag2mask.datasets.source import find_source, open_source
-from tag2mask.learning.base_rate import held_out_precision
+from tag2mask.learning.tag_precision import tag_precision
 from tag2mask.pipelines.affinitynet import AffinityNetSettings
 from tag2mask.pipelines.overrides import change_settings
 from tag2mask.pipelines.prepare import working_copies
@@ -92,7 +92,7 @@ def measure(data: TagDataset, some: TagDataset, run: RunFolder, variation: str, 
     with frozen_statistics() if variation == FROZEN else nullcontext():
         classifier = train_classifier(copies, run, settings.classify, runtime=runtime)
     seconds = time.monotonic() - started
-    precision = held_out_precision(copies, classifier, settings.classify, runtime)
+    precision = tag_precision(copies, classifier, settings.classify, runtime).mean
     judge = MaskJudge(classifier, settings.crf, runtime, settings.localize.max_side)
     cams = make_cams(some, classifier, run, settings.localize, runtime=runtime)
     make_seeds(some, cams, run, settings.seed, crf=settings.crf, judge=judge)

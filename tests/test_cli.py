@@ -57,6 +57,16 @@ def command(monkeypatch, capsys):
     return call
 
 
+def write_folder(root, tags):
+    """A folder with a small grey image for each name, and a table of tags."""
+    (root / "images").mkdir(parents=True)
+    for place, name in enumerate(tags):
+        Image.new("L", (8, 6), 10 + place).save(root / "images" / f"{name}.png")
+    rows = "".join(f"{name}.png,{cell}\n" for name, cell in tags.items())
+    (root / "tags.csv").write_text("image,tags\n" + rows, encoding="utf-8")
+    return root
+
+
 def one_error(printed):
     """The message of a run that failed with a line, not with a traceback."""
     assert "Traceback" not in printed
@@ -89,6 +99,88 @@ def test_check_ends_with_0_where_nothing_is_wrong_and_with_1_otherwise(command, 
     status, out, _ = command("check", folder)
     assert status == 1
     assert "broken image: 1" in out
+
+
+def test_check_and_run_begin_with_the_same_table_and_run_stops_at_what_spoils_it(command, tmp_path):
+    folder = write_folder(tmp_path / "photos", {f"{n:02d}": "cow" for n in range(9)})
+    status, checked, _ = command("check", folder)
+    assert status == 1
+    table = checked[: checked.index("1 problem(s)")]
+    assert table.startswith("images    9 to train on; 0 held out\n")
+    assert "classes   1: cow 9\n" in table
+    status, printed, err = command("run", folder, "--out", tmp_path / "run", "--device", "cpu")
+    assert status == 2
+    assert printed == checked
+    assert "class on every image: cow" in one_error(err)
+    assert "--force" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_tells_few_of_many_findings_all_of_them_or_all_as_json(command, tmp_path):
+    folder = write_folder(tmp_path / "photos", {f"{n:02d}": "cow" if n % 2 else "" for n in range(12)})
+    with (folder / "tags.csv").open("a") as file:
+        file.write("".join(f"animals/{n:04d}.jpg,cow\n" for n in range(40)))
+    status, out, _ = command("check", folder)
+    assert status == 1
+    assert "missing image: 40" in out
+    assert "... and 35 more" in out
+    assert len(out.splitlines()) < 60
+    _, out, _ = command("check", folder, "--all")
+    assert "more" not in out
+    assert out.count(".jpg") >= 40
+    status, out, _ = command("check", folder, "--json")
+    assert status == 1
+    found = json.loads(out)
+    assert found["summary"]["left_out"] == {"missing image": 40}
+    assert len([problem for problem in found["problems"] if problem["kind"] == "missing image"]) == 40
+
+
+def test_a_set_without_a_tag_is_an_error_of_check(command, tmp_path):
+    folder = write_folder(tmp_path / "photos", {f"{n}": "" for n in range(6)})
+    (folder / "classes.txt").write_text("cow\nduck\n")
+    status, out, _ = command("check", folder)
+    assert status == 1
+    assert "no tag: 1" in out
+    status, _, err = command("run", folder, "--out", tmp_path / "run", "--device", "cpu")
+    assert status == 2
+    assert "no tag" in one_error(err)
+
+
+def test_errors_of_the_system_are_told_in_a_line(command, tmp_path):
+    folder = write_folder(tmp_path / "photos", {f"{n}": "cow" if n % 2 else "" for n in range(10)})
+    (tmp_path / "taken").write_text("a file")
+    words = ["run", folder, "--device", "cpu", "--from-scratch", "--out"]
+    for out in ("taken", "taken/run"):
+        status, _, err = command(*words, tmp_path / out)
+        assert status == 2
+        assert "taken" in one_error(err)
+        assert "--out" in err
+    assert (tmp_path / "taken").read_text() == "a file"
+    for out in (folder, folder / "images"):
+        status, _, err = command(*words, out)
+        assert status == 2
+        assert "expected a folder of its own" in one_error(err)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_told_in_a_line(command, scenes_folder, tmp_path):
+    status, _, err = command("run", scenes_folder, "--out", tmp_path / "run", "--device", "cuda")
+    assert status == 2
+    assert "got cuda" in one_error(err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_with_accents_on_a_terminal_that_knows_none(tmp_path):
+    folder = write_folder(
+        tmp_path / "photos", {f"{n}": "cow" if n % 2 else "" for n in range(10)} | {"\u00e9t\u00e9": "cow"}
+    )
+    (folder / "images" / "\u00e9t\u00e9.png").write_bytes(b"no image")
+    words = [sys.executable, "-m", "tag2mask", "check", str(folder)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert b"broken image: 1" in done.stdout
+    assert b"\\xe9t\\xe9" in done.stdout
 
 
 def test_a_missing_folder_is_told_in_a_line(command, tmp_path):
@@ -161,6 +253,7 @@ def test_score_prints_a_row_per_stage_and_writes_json(command, copied):
     status, out, _ = command("score", copied.path)
     assert status == 0
     assert not (copied.path / "score.json").exists()
+    assert "classifier: average precision of tags in percent, on 2 held-out images" in out
     for title in ("CAM", "CAM + CRF", "seeds", "walk", "walk + CRF", "segmenter, train", "segmenter, val"):
         assert re.search(rf"^{re.escape(title)}\s+\d", out, re.MULTILINE), out
     status, _, _ = command("score", copied.path, "--json")
@@ -221,7 +314,10 @@ def test_paths_are_printed_whole(command, copied, tmp_path):
 def test_report_is_one_file(command, copied):
     status, _, _ = command("report", copied.path)
     assert status == 0
-    assert "<html" in (copied.path / "report.html").read_text()[:500].lower()
+    page = (copied.path / "report.html").read_text()
+    assert "<html" in page[:500].lower()
+    assert "What the classifier learned" in page
+    assert all(f"</i>{name}</td>" in page for name in copied.class_names())
 
 
 def test_score_prints_rounds_and_writes_them_into_json(command, copied_rounds):

@@ -20,10 +20,11 @@ from tag2mask.ops.sizes import shrink
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
 from tag2mask.pipelines.ial import run_ial
 from tag2mask.pipelines.ial_settings import IALSettings
-from tag2mask.records import Source, TaggedImage
+from tag2mask.records import TaggedImage
 from tag2mask.runs import encodings
 from tag2mask.runs.manifest import Origin
 from tag2mask.runtime import Runtime
+from tag2mask.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,14 @@ Example::
     t2m.load("runs/photos_ial").predict("new.jpg")  # a new image, no tags needed
 """
 
+from importlib.metadata import PackageNotFoundError, version
+
 import lazy_loader
+
+try:
+    __version__ = version("tag2mask")
+except PackageNotFoundError:  # Its files are used where they lie.
+    __version__ = "unknown"
 
 # The names stand in __init__.pyi, and are imported when first asked for, so that the command line answers at once.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

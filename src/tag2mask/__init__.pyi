@@ -18,9 +18,12 @@ from .pipelines.affinitynet import run_affinitynet as run_affinitynet
 from .pipelines.ial import run_ial as run_ial
 from .pipelines.ial_settings import IALSettings as IALSettings
 from .pipelines.predict import load as load
+from .progress import reporting as reporting
 from .report.page import write_report as write_report
 from .runs.run_folder import RunFolder as RunFolder
 from .runtime import Runtime as Runtime
 from .scores.confusion import Confusion as Confusion
 from .scores.score import score as score
 from .scores.score_table import ScoreTable as ScoreTable
+
+__version__: str

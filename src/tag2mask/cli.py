@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from tag2mask.console import console, escape, log_to_stderr, print_scores, print_times, say
+from tag2mask.console import (
+    escape,
+    log_to_stderr,
+    print_as_json,
+    print_learned,
+    print_look,
+    print_scores,
+    print_times,
+    say,
+)
 from tag2mask.options import (
     Computing,
     Device,
@@ -31,10 +38,12 @@ from tag2mask.options import (
     Set,
     Start,
     Strict,
+    Tables,
     Verbose,
     Version,
     grouped,
 )
+from tag2mask.program import show_any_text, told_in_a_line
 
 if TYPE_CHECKING:
     from tag2mask.datasets.dataset import TagDataset
@@ -54,11 +63,14 @@ def main() -> None:
     # Before torch is loaded: its threads shall wait for each other in a short loop and then asleep. A long loop makes
     # training three times slower where other programs run, too; none at all costs a tenth on a quiet machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    try:
+    show_any_text()
+    with told_in_a_line(_tell):
         app()
-    except (ValueError, FileNotFoundError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2)
+
+
+def _tell(what: str, text: str) -> None:
+    colour = "bold red" if what == "error" else "bold yellow"
+    Console(stderr=True).print(f"[{colour}]{what}:[/] {escape(text)}", soft_wrap=True)
 
 
 @app.callback()
@@ -81,15 +93,15 @@ def demo(
     from tag2mask.pipelines.best_start import best_start  # noqa: PLC0415
     from tag2mask.pipelines.demo import demo_folder  # noqa: PLC0415
     from tag2mask.pipelines.presets import Asked, run_as_asked  # noqa: PLC0415
-    from tag2mask.records import Source  # noqa: PLC0415
     from tag2mask.report.sheet import write_sheet  # noqa: PLC0415
     from tag2mask.runs.manifest import Origin  # noqa: PLC0415
     from tag2mask.runtime import Runtime  # noqa: PLC0415
+    from tag2mask.sources import Source  # noqa: PLC0415
 
+    runtime = Runtime(computing.device, computing.precision.value, computing.seed)
     data = demo_folder(out, count=scenes.count, val_count=scenes.val_count, size=scenes.size, seed=computing.seed)
     source = Source("folder", str((out / "data").resolve()), seed=computing.seed)
     origin = Origin("quick", source, best_start(from_scratch=from_scratch, changes=computing.set_ or ()))
-    runtime = Runtime(computing.device, computing.precision.value, computing.seed)
     folder = run_as_asked(data, out, Asked(origin, changes=computing.set_ or (), strict=True, force=force), runtime)
     _report(folder, data)
     say(f"picture: {write_sheet(folder, data)}")
@@ -97,30 +109,24 @@ def demo(
 
 @app.command()
 @grouped
-def check(folder: Folder, *, lists: Lists) -> None:
-    """List everything that is wrong with a folder of images and tags. Exit status 1 if there is an error."""
-    from tag2mask.datasets.problems import count_problems  # noqa: PLC0415
-    from tag2mask.datasets.source import check_source, find_source  # noqa: PLC0415
+def check(
+    folder: Folder,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Every finding and every class, not only a few.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
+    lists: Lists,
+    tables: Tables,
+) -> None:
+    """Say what is in a folder of images and tags, and all that is wrong with it. Exit status 1 if there is an error."""
+    from tag2mask.datasets.first_look import look_for_check  # noqa: PLC0415
+    from tag2mask.datasets.source import find_source  # noqa: PLC0415
 
-    problems = check_source(find_source(folder, **vars(lists)))
-    table = Table()
-    for column in ("what", "which", "found", "what to do"):
-        table.add_column(column, overflow="fold")
-    for problem in problems:
-        colour = "red" if problem.severity == "error" else "yellow"
-        table.add_row(
-            f"[{colour}]{escape(problem.kind)}[/]",
-            escape(problem.subject),
-            escape(problem.message),
-            escape(problem.remedy),
-        )
-    if problems:
-        say(f"{folder}: {len(problems)} problem(s)")
-        console.print(table)
-        say(", ".join(f"{kind}: {count}" for kind, count in count_problems(problems).items()))
+    look = look_for_check(find_source(folder, **vars(lists), reading=tables.reading()))
+    if as_json:
+        print_as_json(folder, look)
     else:
-        say(f"{folder}: nothing wrong")
-    raise typer.Exit(1 if any(problem.severity == "error" for problem in problems) else 0)
+        print_look(folder, look, every=every)
+    raise typer.Exit(1 if any(problem.severity == "error" for problem in look.problems) else 0)
 
 
 @app.command()
@@ -139,23 +145,29 @@ def run(
     strict: Strict = False,
     outside: Outside,
     lists: Lists,
+    tables: Tables,
     nets: Nets,
     computing: Computing,
 ) -> None:
     """From a folder of images and tags to masks, a segmentation network and a report. Resumable."""
     log_to_stderr(computing.verbose)
-    from tag2mask.datasets.source import find_source, open_source  # noqa: PLC0415
+    from tag2mask.datasets.first_look import look_for_run, require_learnable  # noqa: PLC0415
+    from tag2mask.datasets.source import find_source  # noqa: PLC0415
     from tag2mask.pipelines import presets  # noqa: PLC0415
     from tag2mask.pipelines.best_start import best_start  # noqa: PLC0415
     from tag2mask.runs.manifest import Origin  # noqa: PLC0415
     from tag2mask.runtime import Runtime  # noqa: PLC0415
 
-    source = find_source(folder, **vars(lists), val_fraction=val_fraction, seed=computing.seed)
-    data = open_source(source)
+    runtime = Runtime(computing.device, computing.precision.value, computing.seed)
+    source = find_source(
+        folder, **vars(lists), reading=tables.reading(), val_fraction=val_fraction, seed=computing.seed
+    )
+    data, look = look_for_run(source, strict=strict)
+    print_look(folder, look)
+    require_learnable(look.problems, folder, force=outside.force)
     begin = best_start(preset.value, **vars(nets), changes=computing.set_ or ())
     origin, method_ = Origin(preset.value, source, begin), presets.Method(method.value)
     asked = presets.Asked(origin, method_, computing.set_ or (), strict, **vars(outside))
-    runtime = Runtime(computing.device, computing.precision.value, computing.seed)
     out = out or Path("runs") / folder.resolve().name
     _report(presets.run_as_asked(data, out, asked, runtime), data)
 
@@ -199,6 +211,7 @@ def score(
     from tag2mask.pipelines.publish import score_all, write_scores  # noqa: PLC0415
 
     folder, dataset = _opened(run, data, split)
+    print_learned(folder)
     results = score_all(folder, dataset, needed=True)
     print_scores(results.stages, results.rounds)
     if as_json:
@@ -246,6 +259,7 @@ def _report(folder: RunFolder, data: TagDataset) -> None:
 
     results = publish(folder, data)
     print_times(folder)
+    print_learned(folder)
     print_scores(results.stages, results.rounds)
     final = folder.final_masks()
     if final is not None:

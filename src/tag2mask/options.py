@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from tag2mask.sources import TagReading
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -71,7 +73,7 @@ Set = Annotated[
 
 @dataclass(frozen=True)
 class Lists:
-    """Which images of PASCAL VOC or COCO."""
+    """Which images of PASCAL VOC or COCO, and which channels of any images."""
 
     split: Annotated[
         str | None,
@@ -83,6 +85,9 @@ class Lists:
         str | None, typer.Option(help="Of PASCAL VOC or COCO: held-out images, or none (default: val).")
     ] = None
     tags_file: Annotated[Path | None, typer.Option(help="Of PASCAL VOC: tags of the authors' cls_labels.npy.")] = None
+    channels: Annotated[
+        str, typer.Option(help="Of any images: which channels are red, green and blue, as 3,2,1; or the grey one.")
+    ] = ""
 
 
 Force = Annotated[bool, typer.Option("--force", help="Go on also where the classifier learned nothing.")]
@@ -95,6 +100,29 @@ FromScratch = Annotated[
 Segments = Annotated[
     Path | None, typer.Option(help="Of the EM rounds: segments of another method (COCO run lengths) as superpixels.")
 ]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """How a table of tags is read."""
+
+    image_column: Annotated[
+        str | None, typer.Option(help="Of a table of tags: the column of images (default: image, filename, path ...).")
+    ] = None
+    tag_column: Annotated[
+        str | None, typer.Option(help="Of a table of tags: the column of tags (default: tags, label, class ...).")
+    ] = None
+    background_tag: Annotated[
+        list[str] | None, typer.Option(help="A tag that means none of the classes, as 'No Finding'; repeatable.")
+    ] = None
+    none_means_no_tag: Annotated[
+        bool, typer.Option("--none-means-no-tag", help="Cells with nan, None, N/A or null mean none of the classes.")
+    ] = False
+
+    def reading(self) -> TagReading:
+        """The same as `find_source` takes it."""
+        words = tuple(self.background_tag or ())
+        return TagReading(self.image_column, self.tag_column, words, self.none_means_no_tag)
 
 
 @dataclass(frozen=True)

@@ -261,29 +261,6 @@ class Regions:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where images and tags lie, and how they are opened; ``run.json`` notes it.
-
-    Args:
-        kind: ``folder``, ``voc`` or ``coco``.
-        path: of the folder, absolute.
-        val_fraction: of a plain folder, the share to hold out.
-        seed: of a plain folder, chooses what is held out.
-        split: of VOC or COCO, the training images.
-        val_split: of VOC or COCO, the held-out images; None for none.
-        tags_file: of VOC, the authors' file of tags.
-    """
-
-    kind: str
-    path: str
-    val_fraction: float = 0.0
-    seed: int = 0
-    split: str | None = None
-    val_split: str | None = None
-    tags_file: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """Why values were chosen: a table for people.
 

@@ -35,10 +35,21 @@ def cpu_has_bfloat16() -> bool:
 def _kind_of(device: str) -> str:
     """The kind of device that a word stands for."""
     if device != "auto":
+        _check_there(device)
         return device
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_there(device: str) -> None:
+    """Require that this machine has the device, as far as torch can tell."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device, True):
+        raise ValueError(
+            f"device: expected one that this machine has, got {device}, and torch {torch.__version__} finds none. Take "
+            "--device auto or cpu, or install a torch that goes with the machine and its driver."
+        )
 
 
 def _fabric(device: str, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
@@ -61,6 +72,9 @@ class Runtime:
         seed: every random choice of a run derives from it.
         workers: processes that load images beside the training; ``None``: 4 with a GPU, none on a CPU,
             where threads do.
+
+    Raises:
+        ValueError: for a device that this machine does not have.
     """
 
     def __init__(

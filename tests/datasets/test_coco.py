@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,8 +17,10 @@ from fabricate import (
 
 from tag2mask.datasets.coco import open_coco
 from tag2mask.datasets.coco_folder import coco_splits, open_coco_folder
+from tag2mask.datasets.source import find_source, open_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tag2mask.datasets.dataset import TagDataset
@@ -144,8 +146,11 @@ def test_the_folder_of_coco_2014(below: str, tmp_path: Path) -> None:
     assert [sorted(set(mask.flatten().tolist())) for mask in masks if mask is not None] == [[0, 1, 80], [0, 255], [0]]
 
 
+ONE = {"id": 5, "image_id": 1, "category_id": 7, "bbox": [0, 0, 3, 3]}
+
+
 def test_a_folder_with_images_of_one_split_right_in_it(tmp_path: Path) -> None:
-    path = write_coco(tmp_path, [])
+    path = write_coco(tmp_path, [ONE])
     (tmp_path / "annotations").mkdir()
     path.rename(tmp_path / "annotations" / "instances_default.json")
     (tmp_path / "train").rename(tmp_path / "images")
@@ -163,33 +168,223 @@ def test_errors_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_coco_errors(tmp_path: Path) -> None:
-    path = write_coco(tmp_path, [])
+    path = write_coco(tmp_path, [ONE])
     images = tmp_path / "train"
     with pytest.raises(ValueError, match="expected a JSON file"):
         open_coco(images, tmp_path / "gone.json")
-    with pytest.raises(ValueError, match="no image of the held-out file, found 2"):
+    with pytest.raises(ValueError, match="no image of the training file in the held-out one, found 2"):
         open_coco(images, path, val_annotations=path)
     with pytest.raises(ValueError, match="Give both"):
         open_coco(images, path, val_images=images)
-    with pytest.raises(ValueError, match="Give the folder that holds them"):
+    with pytest.raises(ValueError, match=r"the first is 0001\.jpg.* Give the folder that holds them"):
         open_coco(tmp_path / "elsewhere", path)
-    content = json.loads(path.read_text())
-    changes = [{"annotations": [{"image_id": 1, "category_id": 99}]}, {"images": [{}]}, {"images": 3}]
-    for file_name in ("../a.jpg", "/a.jpg", "in\\..\\..\\a.jpg"):
-        changes.append({"images": [{**content["images"][0], "file_name": file_name}]})
-    changes.append({"images": content["images"][:1] * 2})
-    for change in changes:
-        path.write_text(json.dumps(content | change))
-        with pytest.raises(ValueError, match="found a damaged entry"):
-            open_coco(images, path)
-    twice = [{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}]
-    path.write_text(json.dumps(content | {"categories": twice}))
-    with pytest.raises(ValueError, match="found cat twice"):
-        open_coco(images, path)
     path.write_text("[]")
     with pytest.raises(ValueError, match="expected a JSON object"):
         open_coco(images, path)
-    damaged = {"image_id": 1, "category_id": 7, "segmentation": {"size": [2, 2], "counts": [4]}}
-    path.write_text(json.dumps(content | {"annotations": [damaged]}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"annotations": []}, "expected annotations, found none of any class"),
+        ({"annotations": [{**ONE, "category_id": 99}]}, r"annotation 5: expected as category_id .*\(7, 3\), found 99"),
+        ({"annotations": [{"id": 8, "image_id": 1}]}, "annotation 8: expected the field category_id, found only id"),
+        ({"annotations": [{"id": 8, "category_id": 7}]}, "annotation 8: expected the field image_id"),
+        ({"annotations": [{**ONE, "bbox": [0, 0]}]}, "annotation 5: expected as bbox left, top, width, height"),
+        ({"annotations": [{**ONE, "segmentation": [None]}]}, "annotation 5: expected as bbox .* segmentation polygons"),
+        ({"annotations": None}, "expected a list annotations of objects, found none"),
+        ({"images": [{}]}, r"image \?: expected the field id"),
+        ({"images": [{"id": 1}]}, "image 1: expected the field file_name"),
+        ({"images": 3}, "expected a list images of objects, found int"),
+        ({"images": ["a.jpg"]}, "expected a list images of objects"),
+        ({"images": [{"id": 1, "file_name": "in/.."}]}, "image 1: expected as file_name a path below the folder"),
+        ({"images": [{"id": 1, "file_name": "../a.jpg"}]}, r"the first is \.\./a\.jpg\), found none"),
+        ({"images": [{"id": i, "file_name": "a.jpg"} for i in (1, 2)]}, "each file_name once, found a.jpg twice"),
+        ({"images": [{"id": "1", "file_name": f"{i}.jpg"} for i in "ab"]}, "each image id once, found 1 twice"),
+        ({"categories": [{"id": i, "name": "cat"} for i in (3, 7)]}, "found cat twice"),
+        ({"categories": [{"id": 1}]}, "category 1: expected the field name"),
+    ],
+)
+def test_damaged_entries_of_coco(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [ONE])
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        open_coco(tmp_path / "train", path)
+
+
+def test_a_damaged_outline(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [{"image_id": 1, "category_id": 7, "segmentation": {"size": [2, 2], "counts": [4]}}])
     with pytest.raises(ValueError, match="damaged outline"):
-        open_coco(images, path).mask("0001")
+        open_coco(tmp_path / "train", path).mask("0001")
+
+
+def changed(path: Path, **change: Callable[[dict[str, Any]], object]) -> Path:
+    """Change every entry of some lists of an instances file."""
+    content = json.loads(path.read_text())
+    for section, one in change.items():
+        for entry in content[section]:
+            one(entry)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_ids_may_be_words(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [{**ONE, "category_id": "7"}, {**ONE, "category_id": 3.0, "image_id": "2"}])
+    data = open_coco(tmp_path / "train", path)
+    assert [tag_names(data, name) for name in data.names] == [["dog"], ["cat"]]
+    changed(
+        path,
+        images=lambda entry: entry.update(id=f"image {entry['id']}"),
+        annotations=lambda entry: entry.update(
+            image_id=f"image {entry['image_id']}", category_id={"7": "ff0", "3.0": "a1b"}[str(entry["category_id"])]
+        ),
+        categories=lambda entry: entry.update(id={7: "ff0", 3: "a1b"}[entry["id"]]),
+    )
+    words = open_coco(tmp_path / "train", path)
+    assert (words.class_names, words.tag_ids) == (data.class_names, data.tag_ids), "By name, as words have no order"
+
+
+@pytest.mark.parametrize("height", [None, "", "six"])
+def test_sizes_are_read_from_the_images(height: object, tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [{**ONE, "segmentation": box_outline(0, 0, 2, 2)}])
+    changed(path, images=lambda entry: entry.update(height=height))
+    mask = open_coco(tmp_path / "train", path).mask("0001")
+    assert mask is not None
+    assert (mask.shape, int(mask.sum())) == (SIZE, 8)
+
+
+@pytest.mark.parametrize(
+    "front", ["train/", "/home/me/data/train/", "C:\\data\\train\\", "./", "images/train/", "..\\..\\"]
+)
+def test_folders_in_front_of_a_file_name(front: str, tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [ONE])
+    changed(path, images=lambda entry: entry.update(file_name=front + entry["file_name"]))
+    data = open_coco(tmp_path / "train", path, strict=True)
+    assert data.names == ("0001", "0002")
+    assert tag_names(data, "0001") == ["dog"]
+
+
+def test_folders_in_front_stay_where_they_are_needed(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [ONE])
+    (tmp_path / "train" / "deep").mkdir()
+    for name in ("0001", "0002"):
+        (tmp_path / "train" / f"{name}.jpg").rename(tmp_path / "train" / "deep" / f"{name}.jpg")
+    changed(path, images=lambda entry: entry.update(file_name=f"{tmp_path}/train/deep/{entry['file_name']}"))
+    assert open_coco(tmp_path / "train", path, strict=True).names == ("deep/0001", "deep/0002")
+
+
+@pytest.mark.parametrize(("extra", "said"), [("background", "background (0 ann"), ("pets", "pets (0 ann")])
+def test_categories_that_are_no_classes(
+    extra: str, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_coco(tmp_path, [ONE])
+    changed(path, categories=lambda entry: entry.update(supercategory="pets"))
+    content = json.loads(path.read_text())
+    content["categories"].insert(0, {"id": 0, "name": extra, "supercategory": "none"})
+    path.write_text(json.dumps(content))
+    with caplog.at_level(logging.WARNING):
+        data = open_coco(tmp_path / "train", path, strict=True)
+    assert data.class_names == ("cat", "dog")
+    assert tag_names(data, "0001") == ["dog"]
+    assert f"categories that are no classes, left out: {said}" in caplog.text
+    content["annotations"].append({**ONE, "category_id": 0})
+    path.write_text(json.dumps(content))
+    again = open_coco(tmp_path / "train", path).class_names
+    assert again == (("cat", "dog") if extra == "background" else ("pets", "cat", "dog"))
+
+
+def test_annotations_of_no_image_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_coco(tmp_path, [ONE, {**ONE, "id": 6, "image_id": 42}])
+    with caplog.at_level(logging.WARNING):
+        open_coco(tmp_path / "train", path)
+    assert "1 annotations name no image of the list: annotation 6 of image_id 42" in caplog.text
+    with pytest.raises(ValueError, match="image_id 42"):
+        open_coco(tmp_path / "train", path, strict=True)
+
+
+def test_held_out_images_that_are_called_alike(tmp_path: Path) -> None:
+    train, val = (write_coco(tmp_path, [{**ONE, "bbox": [0, 0, 1, 1]}], split=split) for split in ("train", "val"))
+    data = open_coco(tmp_path / "train", train, val_images=tmp_path / "val", val_annotations=val)
+    assert (data.names, data.val_names) == (("0001", "0002"), ("val/0001", "val/0002"))
+    assert tag_names(data, "val/0001") == ["dog"]
+    changed(val, categories=lambda entry: entry.update(name=entry["name"].upper()))
+    with pytest.raises(ValueError, match=r"the categories of .*train\.json, found others.* CAT, DOG, cat, dog"):
+        open_coco(tmp_path / "train", train, val_images=tmp_path / "val", val_annotations=val)
+
+
+def roboflow(root: Path, *splits: str) -> Path:
+    for split in splits:
+        write_coco(root, [ONE], split=split).rename(root / split / "_annotations.coco.json")
+    return root
+
+
+def test_the_folder_of_roboflow(tmp_path: Path) -> None:
+    source = find_source(roboflow(tmp_path, "train", "valid", "test"))
+    assert (source.kind, source.split, source.val_split) == ("coco", "train", "valid")
+    data = open_source(source, strict=True)
+    assert (data.names, data.val_names) == (("0001", "0002"), ("valid/0001", "valid/0002"))
+    assert find_source(roboflow(tmp_path / "alone", "train")).val_split is None
+
+
+@pytest.mark.parametrize(
+    ("place", "images"),
+    [
+        ("result.json", "images"),
+        ("annotations/my export.json", "train"),
+        ("labels.json", "."),
+        ("train/c.json", "train"),
+    ],
+)
+def test_a_single_file_of_any_name(place: str, images: str, tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [ONE])
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    path.rename(tmp_path / place)
+    if images == ".":
+        for file in list((tmp_path / "train").iterdir()):
+            file.rename(tmp_path / file.name)
+        (tmp_path / "train").rmdir()
+    else:
+        (tmp_path / "train").rename(tmp_path / images)
+    (tmp_path / "other.json").write_text("{}")
+    source = find_source(tmp_path)
+    assert (source.kind, source.val_split) == ("coco", None)
+    assert open_source(source, strict=True).names == ("0001", "0002")
+
+
+@pytest.mark.parametrize(
+    "called", [("train", "val"), ("captions_train", "captions_val"), ("captions_train",), ("image_info_test",)]
+)
+def test_files_of_other_names(called: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    for number, name in enumerate(called):
+        path = write_coco(tmp_path, [ONE], split=("train", "val")[number])
+        content = json.loads(path.read_text())
+        if name.startswith(("captions", "image_info")):
+            del content["categories"]
+            content["annotations"] = [{"id": 1, "image_id": 1, "caption": "A dog."}]
+        path.unlink()
+        (tmp_path / "annotations" / f"{name}.json").write_text(json.dumps(content))
+    found = ", ".join(f"annotations/{name}.json" for name in sorted(called))
+    with pytest.raises(ValueError, match=rf"expected annotations/instances_NAME\.json .*, found {found}\. Rename"):
+        find_source(tmp_path)
+
+
+def test_a_json_file_of_another_kind_changes_nothing(tmp_path: Path) -> None:
+    for number, name in enumerate(("cow/1", "dog/2")):
+        write_photo(tmp_path / f"{name}.png", shade=10 + number)
+    (tmp_path / "notes.json").write_text(json.dumps({"images": [], "annotations": "none"}))
+    (tmp_path / "damaged.json").write_text('{"images": ')
+    (tmp_path / "cow" / "list.json").write_text("[]")
+    assert find_source(tmp_path).kind == "folder"
+
+
+def test_what_told_the_tags(tmp_path: Path) -> None:
+    data = open_coco_folder(roboflow(tmp_path, "train", "valid"), "train", val_split="valid")
+    assert data.tags_from == "COCO, _annotations.coco.json, held out _annotations.coco.json of valid/"
+
+
+def test_a_polygon_without_the_list_around_it(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [{**ONE, "segmentation": box_outline(0, 0, 2, 2)[0]}])
+    mask = open_coco(tmp_path / "train", path).mask("0001")
+    assert mask is not None
+    assert int(mask.sum()) == 8

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from fabricate import square, write_indexed, write_photo
+from fabricate import write_photo
 from PIL import Image
 
-from tag2mask.datasets.images import image_size, read_grey, read_image, read_mask
+from tag2mask.datasets.images import image_size, read_grey, read_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,36 +189,6 @@ def test_the_size_is_read_without_decoding(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(stream.getvalue()[:200])
     assert image_size(path) == (64, 64)
-
-
-@pytest.mark.parametrize("num_classes", [1, 2, 254, 255, 1000])
-def test_masks_hold_every_label(num_classes: int, tmp_path: Path) -> None:
-    largest = num_classes if num_classes < 255 else num_classes + 1  # Labels pass over 255.
-    path = write_indexed(tmp_path / "a.png", square(largest))
-    labels = read_mask(path, num_classes)
-    assert labels.dtype == torch.int64
-    assert np.array_equal(labels.numpy(), square(largest))
-
-
-@pytest.mark.parametrize(("num_classes", "label"), [(1, 2), (2, 254), (255, 257), (1000, 1002)])
-def test_a_label_of_no_class_is_an_error(num_classes: int, label: int, tmp_path: Path) -> None:
-    path = write_indexed(tmp_path / "a.png", square(label))
-    with pytest.raises(ValueError, match=rf"a\.png: label {label}, but {num_classes} classes allow 0\.\."):
-        read_mask(path, num_classes)
-
-
-def test_grey_and_two_coloured_masks(tmp_path: Path) -> None:
-    grey = saved(tmp_path / "a.png", Image.fromarray(square(3).astype(np.uint8)))
-    assert np.array_equal(read_mask(grey, 3).numpy(), square(3))
-    bits = saved(tmp_path / "b.png", Image.fromarray(np.eye(4, dtype=bool)))
-    assert np.array_equal(read_mask(bits, 1).numpy(), np.eye(4))
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_mask_of_colours_is_an_error(mode: str, tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.png", Image.new(mode, (4, 3)))
-    with pytest.raises(ValueError, match=r"a\.png: .*found colours.*indexed colours"):
-        read_mask(path, 3)
 
 
 @pytest.mark.parametrize(("kind", "white"), [(np.uint8, 255), (np.uint16, 65535)])

@@ -7,7 +7,8 @@ import pytest
 from fabricate import square, write_folder, write_indexed, write_photo
 from PIL import Image
 
-from tag2mask.datasets.problems import Problem, count_problems, find_problems
+from tag2mask.datasets.problem import Problem, count_problems
+from tag2mask.datasets.problems import find_problems
 
 GOOD = {f"{i}": "cat" if i < 5 else "dog" for i in range(10)}
 
@@ -37,7 +38,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
     write_indexed(masks / "2.png", square(1, (8, 6)))
     write_indexed(masks / "3.png", square(255))
     write_indexed(masks / "nobody.png", square(1))
-    Image.new("RGB", (8, 6)).save(masks / "4.png")
+    Image.new("RGB", (8, 6), (10, 20, 30)).save(masks / "4.png")
     (tmp_path / "val.txt").write_text("6\nnever\n")
     (tmp_path / "train.txt").write_text("\n".join([*GOOD, "only", "untagged"]))
     problems = find_problems(tmp_path)
@@ -87,8 +88,8 @@ def test_tags_that_are_no_class(tmp_path: Path) -> None:
     [
         ("tags.csv", b"", "unusable tags"),
         ("tags.csv", b"image,tags\n\xff\xfe", "unusable tags"),
-        ("tags.csv", b'image,tags\n"a', "missing image"),
-        ("tags.csv", b"image,tags\n", "no class"),
+        ("tags.csv", b'image,tags\n"a', "unusable tags"),
+        ("tags.csv", b"image,tags\n", "unusable tags"),
         ("tags.json", b"{", "unusable tags"),
         ("classes.txt", b"", "unusable classes.txt"),
         ("classes.txt", b"\xff", "unusable classes.txt"),

@@ -14,9 +14,9 @@ from tag2mask.datasets.voc import VOC_CLASSES
 from tag2mask.pipelines.affinitynet import run_affinitynet
 from tag2mask.pipelines.prepare import data_of
 from tag2mask.pipelines.publish import score_all
-from tag2mask.records import Source
 from tag2mask.runs.manifest import Origin
 from tag2mask.runs.run_folder import RunFolder
+from tag2mask.sources import Source
 from tiny import ROWS, Slashed, tiny_runtime, tiny_settings
 
 OBJECTS = {f"2007_{image:06d}": ["cow", "person"] if image < 4 else ["cow"] for image in range(8)}
@@ -130,16 +130,17 @@ def test_check_lists_everything(tmp_path):
     source = find_source(tmp_path)
     seen = []
     problems = check_source(source, lambda done, whole: seen.append((done, whole)))
-    assert {problem.kind for problem in problems} == {"rare class"}
-    assert "cow" not in {problem.subject for problem in problems}
+    assert {problem.kind for problem in problems} == {"rare class", "class on every image"}
+    assert [problem.kind for problem in problems if problem.subject == "cow"] == ["class on every image"]
     assert seen[-1] == (8, 8)
     (year / "JPEGImages" / f"{NAMES[0]}.jpg").unlink()
     cut_off = year / "JPEGImages" / f"{NAMES[1]}.jpg"
     noise = np.random.default_rng(0).integers(256, size=(6, 8, 3), dtype=np.uint8)
     Image.fromarray(noise).save(cut_off, quality=100)
     cut_off.write_bytes(cut_off.read_bytes()[:-40])
-    Image.new("RGB", (8, 6)).save(year / "SegmentationClass" / f"{NAMES[7]}.png")
-    problems = [problem for problem in check_source(source) if problem.kind != "rare class"]
+    Image.new("RGB", (8, 6), (7, 8, 9)).save(year / "SegmentationClass" / f"{NAMES[7]}.png")
+    of_classes = ("rare class", "class on every image")
+    problems = [problem for problem in check_source(source) if problem.kind not in of_classes]
     assert [(problem.kind, problem.subject) for problem in problems] == [
         ("incomplete data set", str(tmp_path)),
         ("broken image", NAMES[1]),

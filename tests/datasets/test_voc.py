@@ -9,10 +9,13 @@ from fabricate import (
     square,
     tag_names,
     write_indexed,
+    write_photo,
     write_voc,
 )
 
-from tag2mask.datasets.voc import VOC_CLASSES, open_voc, voc_splits
+from tag2mask.datasets.source import find_source, open_source
+from tag2mask.datasets.voc import open_voc
+from tag2mask.datasets.voc_folder import VOC_CLASSES, voc_splits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,9 +144,116 @@ def test_voc_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected the folder VOCdevkit"):
         open_voc(tmp_path / "VOCdevkit" / "VOC2012" / "JPEGImages")
     annotation = tmp_path / "VOCdevkit" / "VOC2012" / "Annotations" / "2007_1.xml"
-    annotation.write_text("<annotation><object><name>unicorn</name></object></annotation>")
-    with pytest.raises(ValueError, match=r"2007_1\.xml: expected the 20 VOC classes, found 'unicorn'"):
+    for text, message in (
+        ("<annotation>", "expected an XML annotation, found an error"),
+        ("<html></html>", "expected an XML annotation, found <html>"),
+        ("<annotation><object></object></annotation>", "expected a name of every object"),
+    ):
+        annotation.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            open_voc(tmp_path)
+
+
+OWN = {"a": ["tabby"], "b": ["poodle", "tabby"], "c": [], "d": ["poodle"]}
+
+
+def test_own_classes_are_those_of_the_annotations(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_voc(tmp_path, OWN, {"train": ["a", "b", "c"], "val": ["d"]})
+    with caplog.at_level(logging.WARNING):
+        data = open_voc(tmp_path, val_split="val", strict=True)
+    assert data.class_names == ("poodle", "tabby")
+    assert [tag_names(data, name) for name in data.names] == [["tabby"], ["poodle", "tabby"], []]
+    assert "poodle, tabby: none of the 20 VOC classes, so the classes are the 2 that" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["VOCdevkit", "VOCdevkit/VOC2012"])
+@pytest.mark.parametrize("called", ["classes.txt", "class_names.txt"])
+def test_own_classes_of_a_list(called: str, place: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_voc(tmp_path, OWN, {"train": ["a", "b", "c"]})
+    first = "__ignore__\n_background_\n" if called == "class_names.txt" else ""
+    (tmp_path / place / called).write_text(f"{first}tabby\nyak\npoodle\n")
+    with caplog.at_level(logging.WARNING):
+        data = open_voc(tmp_path, strict=True)
+    assert data.class_names == ("tabby", "yak", "poodle")
+    assert tag_names(data, "b") == ["tabby", "poodle"]
+    assert not caplog.text
+    (tmp_path / place / called).write_text("tabby\n")
+    with pytest.raises(ValueError, match=rf"b\.xml: expected the classes of .*{called}, found 'poodle'"):
         open_voc(tmp_path)
-    annotation.write_text("<annotation>")
-    with pytest.raises(ValueError, match="expected an XML annotation"):
+
+
+@pytest.mark.parametrize("namespace", ["", ' xmlns="urn:x"'])
+def test_annotations_as_tools_write_them(namespace: str, tmp_path: Path) -> None:
+    write_voc(tmp_path, VOC, {"train": ["2007_1", "2007_2"]})
+    (tmp_path / "VOCdevkit" / "VOC2012" / "Annotations" / "2007_2.xml").write_text(
+        f'<?xml version="1.0"?><!-- drawn --><annotation{namespace} verified="yes"><size><depth>3</depth></size>'
+        "<object><pose/><name> cat\n</name></object></annotation>"
+    )
+    assert tag_names(open_voc(tmp_path, strict=True), "2007_2") == ["cat"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".bmp"])
+def test_images_of_other_suffixes(suffix: str, tmp_path: Path) -> None:
+    write_voc(tmp_path, VOC, {"train": [f"2007_1{suffix}", "2007_2"], "val": ["2007_3"]})
+    folder = tmp_path / "VOCdevkit" / "VOC2012" / "JPEGImages"
+    for file in list(folder.iterdir()):
+        write_photo(file.with_suffix(suffix))
+        file.unlink()
+    data = open_voc(tmp_path, val_split="val", strict=True)
+    assert (data.names, data.val_names) == (("2007_1", "2007_2"), ("2007_3",))
+    write_photo(folder / "2007_1.jpg", (3, 3))
+    assert open_voc(tmp_path)["2007_1"].image_size == (3, 3), "Of two with one name, the JPEG"
+
+
+def test_no_image_says_what_was_looked_for(tmp_path: Path) -> None:
+    write_voc(tmp_path, VOC, {"train": ["x", "y"]})
+    with pytest.raises(ValueError, match="found none of 2: 2 are not in JPEGImages with any suffix of an image, 2"):
         open_voc(tmp_path)
+
+
+def test_names_with_dots_and_spaces(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"a.v1": ["cow"], "b 1": ["cat"]}, {"train": ["a.v1", "b 1", "b 1 -1"]})
+    assert open_voc(tmp_path).names == ("a.v1", "b 1")
+
+
+def test_lists_of_detection_sets(tmp_path: Path) -> None:
+    write_voc(tmp_path, VOC, {"train": ["2007_1"], "val": ["2007_2"], "trainval": ["2007_1", "2007_2"]})
+    sets = tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets"
+    (sets / "Segmentation").rename(sets / "Main")
+    (sets / "Main" / "cow_train.txt").write_text("2007_1  1\n")
+    assert voc_splits(tmp_path) == ("train", "trainval", "val")
+    source = find_source(tmp_path)
+    assert (source.kind, source.split, source.val_split) == ("voc", "train", "val")
+    data = open_source(source, strict=True)
+    assert (data.names, data.val_names) == (("2007_1",), ("2007_2",))
+    (sets / "Main").rename(sets / "Segmentation")
+    (sets / "Main").mkdir()
+    (sets / "Main" / "other.txt").write_text("2007_3\n")
+    assert "other" not in voc_splits(tmp_path), "The lists for segmentation come first"
+
+
+def test_without_lists_all_images_count(tmp_path: Path) -> None:
+    write_voc(tmp_path, VOC, {"train": []})
+    year = tmp_path / "VOCdevkit" / "VOC2012"
+    (year / "ImageSets" / "Segmentation" / "train.txt").unlink()
+    source = find_source(year)
+    assert (source.kind, source.split, source.val_split) == ("voc", "all", None)
+    assert open_source(source, strict=True).names == ("2007_1", "2007_2", "2007_3")
+    (year / "Annotations" / "2007_2.xml").unlink()
+    assert open_source(source).names == ("2007_1", "2007_3")
+    for name in ("2007_1", "2007_3"):
+        (year / "Annotations" / f"{name}.xml").unlink()
+    with pytest.raises(ValueError, match=r"lists of images in ImageSets/Segmentation .* neither beside 3 images"):
+        open_source(source)
+
+
+def test_a_folder_within_a_folder_of_the_year(tmp_path: Path) -> None:
+    write_voc(tmp_path, VOC, {"train": ["2007_1"]})
+    (tmp_path / "VOCdevkit").rename(tmp_path / "VOC2012_train_val")
+    assert voc_splits(tmp_path) == ("train",)
+
+
+def test_what_told_the_tags(tmp_path: Path) -> None:
+    write_voc(tmp_path, VOC, {"train": ["2007_1"], "val": ["2007_2"]})
+    assert open_voc(tmp_path).tags_from == "Annotations of PASCAL VOC, list train"
+    assert open_voc(tmp_path, val_split="val").tags_from == "Annotations of PASCAL VOC, list train, held out val"

@@ -13,10 +13,12 @@ import pytest
 import torch
 
 import tag2mask
+from painted import note_run
 from tag2mask.datasets.folder import open_folder
 from tag2mask.labels import labels_from_class_ids
 from tag2mask.learning import segmenting
 from tag2mask.pipelines.affinitynet import AffinityNetSettings, run_affinitynet
+from tag2mask.runs.manifest import Origin
 from tag2mask.runs.places import STAGES
 from tag2mask.stages import s1_classify, s4_affinity
 from tiny import (
@@ -109,6 +111,9 @@ def test_another_tag_runs_everything_again(scenes, copied, tmp_path):
     table = folder / "tags.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0], lines[1].split(",")[0] + ",stripehead", *lines[2:]]) + "\n")
+    with pytest.raises(ValueError, match=r"expected images from .* got other ones from .*photos"):
+        tiny_run(open_folder(folder), copied.path)
+    note_run(copied, origin=Origin())  # A folder that it does not know cannot be another one.
     before = stage_times(copied)
     tiny_run(open_folder(folder), copied.path)
     after = stage_times(copied)

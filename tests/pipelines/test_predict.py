@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,11 @@ from PIL import Image
 
 import tag2mask
 from painted import rounds_of
-from tag2mask.pipelines.predict import _image_files, load, predict_files
+from tag2mask.pipelines.predict import load, predict_files
+from tag2mask.runs.manifest import ImageNames
 from tag2mask.runs.round import Round
 from tag2mask.runs.run_folder import RunFolder
+from tag2mask.sources import Source
 from tiny import (
     StoppedError,
     files_of,
@@ -96,15 +100,37 @@ def test_only_a_finished_run_can_be_loaded(copied, tmp_path):
     assert not (tmp_path / "nowhere").exists(), "looking at a run makes none"
 
 
-def test_many_files_of_one_name_get_short_names_of_their_own(tmp_path):
-    files = [tmp_path / f"cam{number}" / "images" / f"0.{'jpg' if number % 2 else 'png'}" for number in range(40)]
-    for file in files:
-        file.parent.mkdir(parents=True)
-        file.touch()
-    named = _image_files(files)
-    assert list(named.values()) == files
-    assert list(named)[:5] == ["0", "images_0", "images_0_png", "images_0_jpg", "0_2"]
-    assert max(map(len, named)) < 14
+def test_a_run_that_chose_channels_reads_new_images_alike(copied, tmp_path):
+    colours = np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(tmp_path / "plain.png")
+    Image.fromarray(colours[..., ::-1].copy()).save(tmp_path / "turned.png")
+    plain = load(copied.path, runtime=tiny_runtime()).predict(tmp_path / "plain.png")
+    manifest = copied.manifest()
+    source = Source("folder", str(tmp_path), channels=(3, 2, 1))
+    note = replace(manifest, origin=replace(manifest.origin, source=source))
+    copied.write_manifest(note, ImageNames(tuple(copied.names()), tuple(copied.names("val"))))
+    trained = load(copied.path, runtime=tiny_runtime())
+    assert trained.channels == (3, 2, 1)
+    assert trained.predict(tmp_path / "turned.png").confidence.equal(plain.confidence)
+    assert not trained.predict(tmp_path / "plain.png").confidence.equal(plain.confidence)
+    assert predict_files(copied, [tmp_path / "turned.png"], tmp_path / "out", tiny_runtime()) == (1, 0)
+    with Image.open(tmp_path / "out" / "masks" / "turned.png") as image:
+        assert np.array_equal(np.array(image), plain.labels.numpy())
+
+
+def test_of_a_data_set_only_the_images_are_predicted_and_true_masks_stay(finished, scenes_folder, tmp_path):
+    shutil.copytree(scenes_folder, tmp_path / "data")
+    truths = files_of(tmp_path / "data" / "masks")
+    assert predict_files(finished, [tmp_path / "data"], tmp_path / "out", tiny_runtime()) == (10, 0)
+    for out in (tmp_path / "data", tmp_path / "data" / "images"):
+        with pytest.raises(ValueError, match="expected a folder of its own for the predicted masks"):
+            predict_files(finished, [tmp_path / "data"], out, tiny_runtime())
+    assert files_of(tmp_path / "data" / "masks") == truths
+    inside = tmp_path / "data" / "images" / "new"
+    assert predict_files(finished, [tmp_path / "data"], inside / "out", tiny_runtime()) == (10, 0)
+    assert predict_files(finished, [tmp_path / "data"], inside / "out", tiny_runtime()) == (10, 0), (
+        "not its own pictures"
+    )
 
 
 def start_of(run):

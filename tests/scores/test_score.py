@@ -8,6 +8,7 @@ from painted import note_run
 from tag2mask.datasets.dataset import without
 from tag2mask.disk import read_labels, write_labels
 from tag2mask.labels import IGNORE
+from tag2mask.pipelines.publish import score_all
 from tag2mask.runs.round import Round
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.scores.confusion import Confusion
@@ -163,3 +164,42 @@ def test_a_mask_of_a_round_that_is_gone_is_told_but_weights_are_not_needed(scene
     (copied_rounds.path / "rounds/1/3_mine/mined" / f"{scenes.names[2]}.png").unlink()
     with pytest.raises(ValueError, match=r"scene_0002\.png: expected a file of a finished stage"):
         score_rounds(copied_rounds, scenes)
+
+
+class OneBad(Blind):
+    """Scenes of which some masks cannot be used."""
+
+    def __init__(self, scenes, bad):
+        super().__init__(scenes)
+        self._bad = bad
+
+    def mask(self, name):
+        if name in self._bad:
+            raise ValueError(f"mask of {name}: expected the image's size, found another. Export it again.")
+        return self._scenes.mask(name)
+
+    def has_masks(self):
+        return True
+
+
+def test_a_bad_mask_is_left_out_of_all_rows_and_told_once(scenes, rounds, finished, caplog):
+    data = OneBad(scenes, scenes.names[:1])
+    table, known = score(finished, data), score(finished, without(scenes, scenes.names[:1]))
+    assert tuple(row.key for row in table.rows) == ROWS
+    assert [row.confusion.counts.tolist() for row in table.rows] == [
+        row.confusion.counts.tolist() for row in known.rows
+    ]
+    assert len(caplog.messages) == 1
+    assert f"1 true mask(s) left out of the scores: mask of {scenes.names[0]}: expected" in caplog.text
+    row, less = score_rounds(rounds, data).rows[0], score_rounds(rounds, without(scenes, scenes.names[:1])).rows[0]
+    assert row.unary_train == less.unary_train
+    assert row.coverage == score_rounds(rounds, scenes).rows[0].coverage, "what needs no truth counts every image"
+
+
+def test_without_a_usable_mask_there_are_no_rows_and_a_line(scenes, finished, caplog):
+    data = OneBad(scenes, (*scenes.names, *scenes.val_names))
+    assert score(finished, data).rows == ()
+    assert "10 true mask(s) left out of the scores" in caplog.text
+    with pytest.raises(ValueError, match=r"found none that can be used: mask of new/.* \(and 9 more\)"):
+        score_all(finished, data, needed=True)
+    assert score_all(finished, data).stages is None

@@ -52,3 +52,19 @@ def test_plain_table_names_every_class(num_classes):
 def test_table_of_other_classes_is_an_error():
     with pytest.raises(ValueError, match="C = 2"):
         ScoreTable(("cat",), (ScoreRow("cam", "CAM", Confusion.empty(2)),))
+
+
+def test_over_the_background_alone_there_is_no_mean():
+    truth = torch.tensor([0, 0, 0, 255])
+    perfect, wrong = (Confusion.of(truth, torch.tensor(labels), 2) for labels in ([0, 0, 0, 0], [0, 2, 2, 2]))
+    table = ScoreTable(("cat", "dog"), (ScoreRow("a", "A", perfect, "alpha 4"), ScoreRow("b", "B", wrong)))
+    stages = table.as_dict()["stages"]
+    for key in ("a", "b"):
+        assert [stages[key][name] for name in ("mean_iou", "precision", "recall")] == [None, None, None]
+    assert stages["a"]["iou"] == {"background": 1.0, "cat": None, "dog": None}
+    assert stages["a"]["note"] == "alpha 4; no mean: no true mask shows an object"
+    first = table.table().splitlines()[1]
+    assert first.split()[:5] == ["A", "-", "-", "-", "100.0"]
+    assert first.endswith("no mean: no true mask shows an object")
+    empty = ScoreRow("c", "C", Confusion.empty(2))
+    assert empty.remark == "", "nothing was counted at all"

@@ -1,6 +1,7 @@
 """Stage 1: views of tagged images, and a classifier that is trained once."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import timm
@@ -9,6 +10,7 @@ import torch
 from tag2mask.datasets.dataset import Reduced
 from tag2mask.learning.base_rate import check_learned
 from tag2mask.learning.schedule import crop_side
+from tag2mask.learning.segmenting import SegmentSettings
 from tag2mask.nets.backbones import Backbone
 from tag2mask.pipelines.prepare import prepare
 from tag2mask.runs.manifest import Origin
@@ -115,3 +117,14 @@ def test_presets():
     assert few.epochs > many.epochs
     assert (ClassifySettings.quick(144).dropout, ClassifySettings.quick(320).dropout) == (0, 0.5)
     assert [crop_side(side) for side in (48, 144, 320)] == [64, 112, 240]
+
+
+def test_the_page_about_settings_tells_the_numbers_of_the_code():
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    (told,) = [line for line in page.splitlines() if line.startswith("| `classify.epochs`")]
+    fewest, most = (ClassifySettings.quick(320, images).epochs for images in (10**6, 1))
+    tuned = tuple(ClassifySettings.quick(320, images, pretrained=True).epochs for images in (10**6, 1))
+    assert f"quick: {fewest} to {most} from scratch, {tuned[0]} to {tuned[1]} with weights" in told
+    (told,) = [line for line in page.splitlines() if line.startswith("| `segment.epochs`")]
+    fewest, most = (SegmentSettings.quick(320, images).epochs for images in (10**6, 1))
+    assert f"quick: {fewest} to {most}," in told

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +11,16 @@ import torch
 from pycocotools import mask as run_lengths
 from torch import Tensor
 
+from tag2mask.datasets.coco_entries import REMEDY, calls_of_images, category_of, read_entries, size_in
 from tag2mask.datasets.files import FileDataset, broken_headers, leave_out, names_of_files
+from tag2mask.datasets.images import image_size
 from tag2mask.labels import IGNORE, labels_from_class_ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-REMEDY = "Give an instances file in the COCO format, such as instances_train2017.json."
+    from tag2mask.datasets.coco_entries import CocoEntries
+
 SHORTEST_POLYGON = 6  # Numbers: three corners.
 
 
@@ -86,9 +87,11 @@ def open_coco(
     """Open MS COCO: tags and masks from an instances file, classes in the order of the category ids.
 
     Every annotation of an image is a tag, crowds too: they are in the image, though not in its mask. An
-    image without annotations takes part as pure background. COCO's own files give the 80 classes in the
-    usual order: person, bicycle, car ... toothbrush. Images that the file lists and the folder does not hold,
-    or that are broken, are left out and logged.
+    image without annotations takes part as pure background. Ids may be numbers or words. Folders in front of a
+    file_name that are not on this disc are dropped; sizes that the file does not say are read from the images.
+    Categories called background, and those that others are kinds of and no annotation has, are no classes.
+    COCO's own files give the 80 classes in the usual order: person, bicycle, car ... toothbrush. Images that the
+    file lists and the folder does not hold, or that are broken, are left out and logged.
 
     Args:
         images: the folder with the image files.
@@ -98,8 +101,8 @@ def open_coco(
         strict: raise instead of leaving anything out.
 
     Raises:
-        ValueError: if a file is missing or no instances file, no image is there, or the two files have
-            other categories or share an image.
+        ValueError: if a file is missing or no instances file, an entry is damaged, no image is there, no annotation
+            either, or the two files have other categories or share an image.
     """
     folders = [Path(images)]
     files = [Path(annotations)]
@@ -108,23 +111,59 @@ def open_coco(
         files.append(Path(val_annotations))
     elif val_images is not None:
         raise ValueError(f"{val_images}: expected val_annotations with val_images, found none. Give both.")
-    splits = [_read_split(folder, file, strict=strict) for folder, file in zip(folders, files, strict=True)]
-    train, val = splits[0], splits[1] if val_annotations is not None else None
-    if val is not None and val.class_names != train.class_names:
+    asked = [CocoFile(file, (folder,)) for folder, file in zip(folders, files, strict=True)]
+    return open_coco_files(asked[0], asked[1] if val_annotations is not None else None, strict=strict)
+
+
+@dataclass(frozen=True, slots=True)
+class CocoFile:
+    """An instances file, and where its images may lie.
+
+    Args:
+        file: JSON.
+        folders: that hold the images perhaps; the one with the most of them is taken, the first of equals.
+    """
+
+    file: Path
+    folders: tuple[Path, ...]
+
+
+def open_coco_files(train: CocoFile, val: CocoFile | None = None, *, strict: bool = False) -> FileDataset:
+    """As `open_coco`, with a choice of folders of images.
+
+    Args:
+        train: of the training images.
+        val: of the held-out images; None for none.
+        strict: raise instead of leaving anything out.
+
+    Raises:
+        ValueError: as `open_coco`.
+    """
+    entries = read_entries(train.file)
+    if not any(entries.annotations.values()):
         raise ValueError(
-            f"{val_annotations}: expected the categories of {annotations}, found others. Give two files of one set."
+            f"{train.file}: expected annotations, found none of any class, so no image has a tag. "
+            "Give the file that holds them."
         )
-    if not train.paths:
+    split = _read_split(train, entries, strict=strict)
+    if not split.paths:
+        first = next(iter(entries.images.values()))["file_name"] if entries.images else "none"
         raise ValueError(
-            f"{images}: expected the images that {annotations} lists, found none. Give the folder that holds them."
+            f"{split.folder}: expected the images that {train.file} lists (the first is {first}), found none. "
+            "Give the folder that holds them."
         )
-    return _merge(train, val, Path(annotations))
+    told = f"COCO, {train.file.name}"
+    if val is None:
+        return replace(_dataset(split, None), tags_from=told)
+    held_out = _read_split(val, read_entries(val.file, entries), strict=strict)
+    return replace(_dataset(split, held_out), tags_from=f"{told}, held out {val.file.name} of {val.file.parent.name}/")
 
 
 @dataclass(frozen=True, eq=False)
 class _Split:
     """One instances file, joined with its images; without regions if the file has no outlines."""
 
+    folder: Path
     class_names: tuple[str, ...]
     paths: Mapping[str, Path]
     tag_ids: Mapping[str, tuple[int, ...]]
@@ -132,16 +171,19 @@ class _Split:
     sizes: Mapping[str, tuple[int, int]]
 
 
-def _merge(train: _Split, val: _Split | None, annotations: Path) -> FileDataset:
+def _dataset(train: _Split, val: _Split | None) -> FileDataset:
     if val is None:
         masks = CocoMasks(train.regions, train.sizes)
         return FileDataset(train.class_names, tuple(train.paths), (), train.paths, train.tag_ids, masks)
-    both = [name for name in val.paths if name in train.paths]
+    files = {file.resolve() for file in train.paths.values()}
+    both = [name for name, file in val.paths.items() if file.resolve() in files]
     if both:
         raise ValueError(
-            f"{annotations}: expected no image of the held-out file, found {len(both)} "
+            f"{val.folder}: expected no image of the training file in the held-out one, found {len(both)} "
             f"({', '.join(both[:5])}). Remove them from one of the files."
         )
+    if any(name in train.paths for name in val.paths):
+        val = _called_after_folder(val)
     return FileDataset(
         train.class_names,
         tuple(train.paths),
@@ -152,99 +194,68 @@ def _merge(train: _Split, val: _Split | None, annotations: Path) -> FileDataset:
     )
 
 
-def _read_split(folder: Path, file: Path, *, strict: bool) -> _Split:
-    """Read an instances file and find its images."""
-    content = _read_json(file)
-    try:
-        split = _parse(content, folder)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{file}: expected categories, images and annotations, found a damaged entry ({error!r}). {REMEDY}"
-        ) from error
-    _check_class_names(file, split.class_names)
-    outlined = any(region.outline is not None for several in split.regions.values() for region in several)
-    kept = _present(folder, split.paths, strict=strict)
+def _called_after_folder(split: _Split) -> _Split:
+    """The same images with the folder in their names: in two folders files may be called alike."""
+    above = split.folder.name
     return _Split(
+        split.folder,
         split.class_names,
-        kept,
-        {name: split.tag_ids[name] for name in kept},
-        {name: split.regions[name] for name in kept if outlined},
-        {name: split.sizes[name] for name in kept},
+        {f"{above}/{name}": path for name, path in split.paths.items()},
+        {f"{above}/{name}": ids for name, ids in split.tag_ids.items()},
+        {f"{above}/{name}": regions for name, regions in split.regions.items()},
+        {f"{above}/{name}": size for name, size in split.sizes.items()},
     )
 
 
-def _parse(content: Mapping[str, Any], folder: Path) -> _Split:
-    """Join images, categories and annotations; raises as Python does where the content is damaged."""
-    categories = {int(category["id"]): str(category["name"]) for category in content["categories"]}
-    ordered = sorted(categories)
-    class_ids = {category: class_id for class_id, category in enumerate(ordered)}
-    labels = dict(zip(ordered, labels_from_class_ids(torch.arange(len(ordered))).tolist(), strict=True))
-    by_image: dict[int, list[Mapping[str, Any]]] = {record["id"]: [] for record in content["images"]}
-    for annotation in content["annotations"]:
-        by_image.setdefault(annotation["image_id"], []).append(annotation)
-    records = {_below(record["file_name"]): record for record in content["images"]}
-    if len(records) < len(content["images"]):
-        raise ValueError("two images have one file_name")
-    named = {name: (file, records[file]) for name, file in names_of_files(records).items()}
-    found = {name: by_image[record["id"]] for name, (_, record) in named.items()}
+def _read_split(asked: CocoFile, entries: CocoEntries, *, strict: bool) -> _Split:
+    """Join an instances file with its images."""
+    where = [(folder, *calls_of_images(entries, folder)) for folder in asked.folders]
+    folder, calls, _ = max(where, key=lambda found: found[2])
+    images = {call: image for image, call in calls.items()}
+    named = {name: (folder / call, images[call]) for name, call in names_of_files(images).items()}
+    kept = _present(folder, {name: path for name, (path, _) in named.items()}, entries, strict=strict)
+    found = {name: entries.annotations[named[name][1]] for name in kept}
+    labels = labels_from_class_ids(torch.arange(len(entries.class_names))).tolist()
+    ids = entries.class_ids
+    regions = {
+        name: [_region(entries.file, a, labels[ids[category_of(a)]]) for a in several]
+        for name, several in found.items()
+    }
+    outlined = any(region.outline is not None for several in regions.values() for region in several)
+    sizes = {name: size_in(entries.images[named[name][1]]) or image_size(path) for name, path in kept.items()}
     return _Split(
-        tuple(categories[category] for category in ordered),
-        {name: folder / file for name, (file, _) in named.items()},
-        {name: tuple(sorted({class_ids[a["category_id"]] for a in several})) for name, several in found.items()},
-        {name: [_region(a, labels[a["category_id"]]) for a in several] for name, several in found.items()},
-        {name: (int(record["height"]), int(record["width"])) for name, (_, record) in named.items()},
+        folder,
+        entries.class_names,
+        kept,
+        {name: tuple(sorted({ids[category_of(a)] for a in several})) for name, several in found.items()},
+        regions if outlined else {},
+        sizes,
     )
 
 
-def _below(file_name: str) -> str:
-    """The path below the folder of images: names of masks are made of it, so it must not lead out."""
-    path = PurePosixPath(file_name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"file_name {file_name!r} leads out of the folder of images")
-    return str(path)
-
-
-def _present(folder: Path, paths: Mapping[str, Path], *, strict: bool) -> dict[str, Path]:
+def _present(folder: Path, paths: Mapping[str, Path], entries: CocoEntries, *, strict: bool) -> dict[str, Path]:
     """The images that are there and have a readable header."""
     missing = [name for name, path in paths.items() if not path.is_file()]
     there = {name: path for name, path in paths.items() if path.is_file()}
     broken = broken_headers(there, there)
-    leave_out(folder, {"images are missing": missing, "images are broken": sorted(broken)}, strict=strict)
+    orphans = {"annotations name no image of the list": entries.orphans}
+    left_out = {"images are missing": missing, "images are broken": sorted(broken)} | orphans
+    leave_out(folder, left_out, strict=strict)
     return {name: path for name, path in there.items() if name not in broken}
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"), object_hook=_with_arrays)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file}: expected a JSON file, found: {error}. {REMEDY}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{file}: expected a JSON object, found {type(content).__name__}. {REMEDY}")
-    return content
-
-
-def _with_arrays(record: dict[str, Any]) -> dict[str, Any]:
-    """An object of the file with polygons as arrays: 600,000 outlines as Python's numbers would fill the memory."""
-    outline = record.get("segmentation")
-    if isinstance(outline, list):
-        with suppress(ValueError, TypeError):  # A damaged one is told of when it is painted.
-            record["segmentation"] = [np.array(polygon, np.float64) for polygon in outline]
-    return record
-
-
-def _check_class_names(file: Path, class_names: Sequence[str]) -> None:
-    twice = sorted({name for name in class_names if class_names.count(name) > 1})
-    if twice or not class_names:
-        found = f"{', '.join(twice)} twice" if twice else "none"
-        raise ValueError(f"{file}: expected categories with different names, found {found}. Rename them.")
-
-
-def _region(annotation: Mapping[str, Any], label: int) -> CocoRegion:
+def _region(file: Path, annotation: Mapping[str, Any], label: int) -> CocoRegion:
     outline, box = annotation.get("segmentation"), annotation.get("bbox")
-    if isinstance(outline, list):
-        outline = [polygon for polygon in outline if len(polygon) >= SHORTEST_POLYGON]
+    try:
+        if isinstance(outline, list):
+            outline = [polygon for polygon in outline if len(polygon) >= SHORTEST_POLYGON]
+        left, top, width, height = map(float, box) if box else (0.0, 0.0, 0.0, 0.0)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{file}, annotation {annotation.get('id', '?')}: expected as bbox left, top, width, height, and as "
+            f"segmentation polygons or run lengths, found other things ({error}). Export the file again."
+        ) from error
     unsure = annotation.get("iscrowd") or not outline
-    left, top, width, height = map(float, box) if box else (0.0, 0.0, 0.0, 0.0)
     return CocoRegion(IGNORE if unsure else label, outline or None, (left, top, width, height))
 
 

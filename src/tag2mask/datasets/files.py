@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from tag2mask.datasets.images import image_size, read_image, read_mask, read_shrunk
+from tag2mask.datasets.image_files import UnusableImageError
+from tag2mask.datasets.images import image_size, read_image, read_shrunk
+from tag2mask.datasets.mask_files import read_mask
+from tag2mask.labels import BACKGROUND, IGNORE
 from tag2mask.records import TaggedImage
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+
+    from tag2mask.sources import Source
 
 logger = logging.getLogger(__name__)
 
@@ -40,22 +45,54 @@ class Masks(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class MaskFiles:
-    """Masks that lie in files of labels.
+    """Masks that lie in files of labels or colours.
+
+    With one class, masks that hold nothing but 0 and 255 are black and white ones: white is the class then.
 
     Args:
         paths: the mask file of each image that has one.
         num_classes: C.
+        colours: the label of each colour (red, green, blue); None: there is no table of colours.
     """
 
     paths: Mapping[str, Path]
     num_classes: int
+    colours: Mapping[tuple[int, int, int], int] | None = None
 
     @property
     def names(self) -> Collection[str]:
         return self.paths.keys()
 
     def read(self, name: str) -> Tensor:
-        return read_mask(self.paths[name], self.num_classes)
+        labels = self._stored(name)
+        return labels.masked_fill(labels == IGNORE, 1) if self.white_is_object else labels
+
+    @cached_property
+    def white_is_object(self) -> bool:
+        """Whether the masks are black and white; reads them until one shows otherwise, the first time."""
+        if self.num_classes != 1 or self.colours is not None:
+            return False
+        white = 0
+        for name in self.paths:
+            try:
+                labels = self._stored(name)
+            except ValueError:  # Told of where the mask is needed.
+                continue
+            if bool(((labels != BACKGROUND) & (labels != IGNORE)).any()):
+                return False
+            white += bool((labels == IGNORE).any())
+        if white:
+            folder = next(iter(self.paths.values())).parent
+            logger.warning("%s: all masks hold only 0 and 255, so white is read as the one class. "
+                           "If white means unsure, write its label 1 into at least one mask.", folder)  # fmt: skip
+        return bool(white)
+
+    def _stored(self, name: str) -> Tensor:
+        return read_mask(self.paths[name], self.num_classes, self.colours)
+
+
+class MaskSizeError(ValueError):
+    """A mask of another size than its image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +106,10 @@ class FileDataset:
         paths: the image file of every one of them.
         tag_ids: their class ids; an image that is not in it has no tags.
         masks: ground truth, for scoring only.
+        source: where they are, and how they were opened; None: not known.
+        channels: numbers of the channels that become red, green and blue, see
+            `tag2mask.datasets.images.read_image`; none: the images' own colours.
+        tags_from: what told the tags, in words; empty: not known.
     """
 
     class_names: tuple[str, ...]
@@ -77,6 +118,9 @@ class FileDataset:
     paths: Mapping[str, Path]
     tag_ids: Mapping[str, tuple[int, ...]]
     masks: Masks
+    source: Source | None = None
+    channels: tuple[int, ...] = ()
+    tags_from: str = ""
 
     def __getitem__(self, name: str) -> TaggedImage:
         """Decode one image.
@@ -85,7 +129,7 @@ class FileDataset:
             KeyError: if no image has this name.
             ValueError: if the file is broken.
         """
-        return TaggedImage(name, read_image(self._path(name)), self.tags(name))
+        return TaggedImage(name, read_image(self._path(name), self.channels), self.tags(name))
 
     def shrunk(self, name: str, side: int) -> TaggedImage:
         """Decode a copy whose longer side is at most `side` pixels.
@@ -94,7 +138,7 @@ class FileDataset:
             KeyError: if no image has this name.
             ValueError: if the file is broken.
         """
-        pixels, size = read_shrunk(self._path(name), side)
+        pixels, size = read_shrunk(self._path(name), side, self.channels)
         return TaggedImage(name, pixels, self.tags(name), size)
 
     def tags(self, name: str) -> Tensor:
@@ -121,7 +165,7 @@ class FileDataset:
         labels = self.masks.read(name)
         found, expected = (int(labels.shape[0]), int(labels.shape[1])), image_size(path)
         if found != expected:
-            raise ValueError(
+            raise MaskSizeError(
                 f"mask of {name}: expected the image's size {expected} (height, width), found {found}. "
                 f"Export the mask at the size of {path}."
             )
@@ -183,27 +227,42 @@ def leave_out(root: Path, left_out: Mapping[str, Sequence[str]], *, strict: bool
     Raises:
         ValueError: if strict and anything is left out.
     """
-    lines = [
-        f"{len(subjects)} {matter}: {', '.join(subjects[:5])}{', ...' if len(subjects) > 5 else ''}"
-        for matter, subjects in left_out.items()
-        if subjects
-    ]
+    matters = {matter: tuple(subjects) for matter, subjects in left_out.items() if subjects}
+    lines = {
+        matter: f"{len(subjects)} {matter}: {', '.join(subjects[:5])}{', ...' if len(subjects) > 5 else ''}"
+        for matter, subjects in matters.items()
+    }
     if lines and strict:
         raise ValueError(
-            f"{root}: expected every image and every row to fit, found {'; '.join(lines)}. "
+            f"{root}: expected every image and every row to fit, found {'; '.join(lines.values())}. "
             "Correct them, or open without strict."
         )
-    for line in lines:
-        logger.warning("%s: left out: %s", root, line)
+    for matter, line in lines.items():
+        # The names go with the message: `tag2mask.datasets.told` makes findings of it.
+        logger.warning("%s: left out: %s", root, line, extra={"left_out": (matter, matters[matter])})
 
 
 def broken_headers(paths: Mapping[str, Path], names: Iterable[str]) -> frozenset[str]:
-    """The images whose header cannot be read; a broken end only shows when they are decoded."""
-    broken = set()
-    for name in names:
+    """The images whose header cannot be read; a broken end only shows when they are decoded.
+
+    Why whole ones cannot be used, as those with far too many pixels, is logged.
+
+    Raises:
+        UnusableImageError: if none of them can be used.
+    """
+    broken, unusable = set(), []
+    every = tuple(names)
+    for name in every:
         try:
             image_size(paths[name])
         except ValueError as error:
             logger.debug("%s", error)
             broken.add(name)
+            if isinstance(error, UnusableImageError):
+                unusable.append(str(error))
+    if unusable:
+        more = f" ({len(unusable) - 1} more images likewise)" if len(unusable) > 1 else ""
+        if len(unusable) == len(every):
+            raise UnusableImageError(f"{unusable[0]}{more}")
+        logger.warning("%s%s", unusable[0], more)
     return frozenset(broken)

@@ -1,72 +1,62 @@
-"""Image files as RGB tensors, and mask files as labels: whatever Pillow opens, or an error that helps."""
+"""Image files as RGB tensors: whatever Pillow opens, deep and many-channelled ones too, or an error that helps."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms
 from torch import Tensor
 
-from tag2mask.labels import IGNORE
+from tag2mask.datasets.image_files import LYING, TURNS, image_suffixes, opened, orientation_of
+from tag2mask.datasets.mask_files import read_mask
+from tag2mask.datasets.raw_files import raw_image, raw_size
+from tag2mask.datasets.raw_pixels import stretched
 from tag2mask.ops.sizes import limit_long_side, resize_image, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
+    from pathlib import Path
 
-    from numpy.typing import NDArray
+    from tag2mask.datasets.raw_pixels import RawImage
 
-DEEP_PERCENTILES = (0.1, 99.9)
-"""Of an image deeper than 8 bits, what becomes black and what becomes white."""
-
-_ORIENTATION = 274  # The EXIF and TIFF tag, with the turn that puts each value upright.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_LYING = (5, 6, 7, 8)
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
-# These are opened by a program outside Pillow, or only recognised and never decoded.
-_NO_PHOTOGRAPHS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+__all__ = ["image_size", "image_suffixes", "read_grey", "read_image", "read_mask", "read_shrunk"]
 
 
-def image_suffixes() -> frozenset[str]:
-    """The file suffixes, in lower case and with the dot, of the image formats that Pillow reads."""
-    formats = Image.registered_extensions()
-    return frozenset(
-        suffix.lower() for suffix, name in formats.items() if name in Image.OPEN and name not in _NO_PHOTOGRAPHS
-    )
-
-
-def read_image(path: str | Path) -> Tensor:
+def read_image(path: str | Path, channels: Sequence[int] = ()) -> Tensor:
     """Decode an image of any mode, upright as its EXIF orientation says.
 
-    Transparent pixels are laid on white, as a viewer shows them. Grey images deeper than 8 bits
-    (16-bit, 32-bit, float) are stretched so that `DEEP_PERCENTILES` of their values become black and
-    white: a 12-bit microscope image fills the range, and one hot pixel does not darken the rest. Of
-    an animation, the first frame is taken.
+    Transparent pixels are laid on white, as a viewer shows them. Images deeper than 8 bits (16-bit, 32-bit, float;
+    grey or colour) are stretched so that `tag2mask.datasets.raw_pixels.DEEP_PERCENTILES` of their values become black
+    and white, in common over their channels: a 12-bit microscope image fills the range, and one hot pixel does not
+    darken the rest. Pixels without data do not count, and become black. Of an animation or of a file of several
+    pages, the first one is taken.
+
+    Args:
+        path: the file.
+        channels: numbers of the channels (1, 2, ...) that become red, green and blue, or of the one that becomes grey;
+            none: the image's own colours. Where every page of a TIFF is one channel, numbers of pages.
 
     Returns:
         (3, H, W) uint8, RGB.
 
     Raises:
-        ValueError: if the file is missing, broken, cut off, or too large to be a photograph.
+        ValueError: if the file is missing, broken, cut off, or too large to be a photograph, has more than four
+            channels and none are chosen, or has not the channels that are.
     """
-    return read_shrunk(path, 0)[0]
+    return read_shrunk(path, 0, channels)[0]
 
 
-def read_shrunk(path: str | Path, side: int) -> tuple[Tensor, tuple[int, int]]:
+def read_shrunk(path: str | Path, side: int, channels: Sequence[int] = ()) -> tuple[Tensor, tuple[int, int]]:
     """Decode a copy of an image whose longer side is at most `side` pixels; 0: of the image's size.
 
     Of a JPEG, its decoder leaves out the finest waves, which takes a fraction of the time.
+
+    Args:
+        path: the file.
+        side: in pixels.
+        channels: see `read_image`.
 
     Returns:
         (3, h, w) uint8, RGB, as `read_image`; and the (height, width) of the image itself.
@@ -74,23 +64,27 @@ def read_shrunk(path: str | Path, side: int) -> tuple[Tensor, tuple[int, int]]:
     Raises:
         ValueError: as `read_image`.
     """
-    with _opened(path) as image:
+    raw = raw_image(path, channels)
+    if raw is not None:
+        pixels = torch.from_numpy(np.array(_upright(raw))).permute(2, 0, 1).contiguous()
+        return resize_image(pixels, limit_long_side(size_of(pixels), side)), size_of(pixels)
+    with opened(path) as image:
         # The header's orientation: `image_size` must see the same one, and it reads no further.
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         full = image.size
         if side:
             image.draft(None, limit_long_side(full, side))  # Comes out no smaller than asked for.
         drafted = image.size != full
         image.load()
         if image.format == "TIFF":  # Pillow turns these while it loads, and then drops the tag.
-            orientation = _orientation(image)
-        upright = _rgb(image)
-        if orientation in _TURNS:
-            upright = upright.transpose(_TURNS[orientation])
+            orientation = orientation_of(image)
+        upright = _chosen(path, _rgb(image), channels)
+        if orientation in TURNS:
+            upright = upright.transpose(TURNS[orientation])
         pixels = torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
     size = size_of(pixels)
     if drafted:
-        size = (full[0], full[1]) if orientation in _LYING else (full[1], full[0])
+        size = (full[0], full[1]) if orientation in LYING else (full[1], full[0])
     return resize_image(pixels, limit_long_side(size, side)), size
 
 
@@ -100,49 +94,12 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         ValueError: if the file is missing, or no image.
     """
-    with _opened(path) as image:
+    if (size := raw_size(path)) is not None:
+        return size
+    with opened(path) as image:
         width, height = image.size
-        orientation = _orientation(image)
-        if image.format == "TIFF":  # Pillow's versions differ in whether `size` is already turned.
-            tags = image.getexif()
-            width, height = int(tags.get(_TIFF_WIDTH, width)), int(tags.get(_TIFF_HEIGHT, height))
-    return (width, height) if orientation in _LYING else (height, width)
-
-
-def read_mask(path: str | Path, num_classes: int) -> Tensor:
-    """Read a mask file that holds labels: an indexed or a grey PNG of 8 or 16 bits.
-
-    Args:
-        path: the file.
-        num_classes: C; the labels are 0, 1..C and IGNORE. From 255 classes on, they pass over 255
-            (see `tag2mask.labels`), and the file has 16 bits.
-
-    Returns:
-        (H, W) int64.
-
-    Raises:
-        ValueError: if the file is missing, broken, holds colours, or holds another label.
-    """
-    with _opened(path) as image:
-        mode = image.mode
-        holds_labels = mode in ("1", "L", "P", "I") or mode.startswith("I;16")
-        stored = np.array(image if holds_labels else 0)
-    if not holds_labels:
-        raise ValueError(
-            f"{path}: expected one label per pixel, found colours (mode {mode}). "
-            "Export the mask with indexed colours, or as grey values 0, 1, 2, ..."
-        )
-    labels = stored.astype(np.int64)
-    largest = num_classes if num_classes < IGNORE else num_classes + 1
-    unknown = labels[((labels < 0) | (labels > largest)) & (labels != IGNORE)]
-    if unknown.size:
-        few = ", ".join(map(str, np.unique(unknown)[:5]))
-        raise ValueError(
-            f"{path}: label {few}, but {num_classes} classes allow 0..{largest} and {IGNORE}. "
-            "If the file stores colours, export it with indexed colours; "
-            "if a class is missing, add it to the list of classes."
-        )
-    return torch.from_numpy(labels)
+        orientation = orientation_of(image)
+    return (width, height) if orientation in LYING else (height, width)
 
 
 def read_grey(path: str | Path) -> Tensor:
@@ -154,7 +111,7 @@ def read_grey(path: str | Path) -> Tensor:
     Raises:
         ValueError: if the file is missing, broken, or holds colours or indices.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         mode = image.mode
         deep = mode == "I" or mode.startswith("I;16")
         stored = np.array(image if deep or mode in ("1", "L") else 0)
@@ -168,46 +125,32 @@ def read_grey(path: str | Path) -> Tensor:
     return torch.from_numpy((stored.astype(np.float32) / whole).clip(0, 1))
 
 
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image and word whatever Pillow raises while it is read."""
-    try:
-        with Image.open(path) as image:
-            yield image
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: expected an image, found no file. Check the name.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(
-            f"{path}: expected a photograph, found far too many pixels ({error}). Make it smaller, or, "
-            "if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS."
-        ) from error
-    except UnidentifiedImageError as error:
-        size = Path(path).stat().st_size
-        found = f"{size} bytes of something else" if size else "an empty file"
-        raise ValueError(
-            f"{path}: expected an image, found {found}. Save it again as PNG or JPEG, or remove it."
-        ) from error
-    except Exception as error:  # Pillow's readers raise nearly every type on a broken file.
-        reason = str(error) or type(error).__name__
-        raise ValueError(
-            f"{path}: expected a whole image, found a broken one ({reason}). Copy it again or remove it."
-        ) from error
+def _upright(raw: RawImage) -> Image.Image:
+    """An image of raw values as mode RGB, upright."""
+    image = Image.fromarray(raw.colours())
+    if raw.alpha is not None:
+        white = Image.new("RGB", image.size, "white")
+        image = Image.composite(image, white, Image.fromarray(raw.alpha))
+    return image.transpose(TURNS[raw.orientation]) if raw.orientation in TURNS else image
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) to 8; 1 where there is none or it cannot be read."""
-    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
-        return 1  # Asking for the EXIF of such a file would decode it.
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # Broken EXIF beside good pixels: viewers show it unturned, and so do we.
-        return 1
+def _chosen(path: str | Path, image: Image.Image, channels: Sequence[int]) -> Image.Image:
+    """The channels of an RGB image that were asked for."""
+    if not channels:
+        return image
+    if max(channels) > 3:
+        raise ValueError(
+            f"{path}: expected at least {max(channels)} channels, found 3. Leave out --channels, or choose others."
+        )
+    bands = image.split()
+    chosen = [bands[channel - 1] for channel in channels]
+    return Image.merge("RGB", chosen if len(chosen) == 3 else chosen * 3)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     """Turn a loaded image of any mode into mode RGB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_stretched(np.asarray(image))).convert("RGB")
+        return Image.fromarray(stretched(np.asarray(image))).convert("RGB")
     if image.mode == "LAB":
         profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         turned = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
@@ -220,19 +163,3 @@ def _rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", transparent.size, "white")
         return Image.alpha_composite(white, transparent).convert("RGB")
     return image.convert("RGB")
-
-
-def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Scale grey values of any depth to 0..255; a constant image becomes black."""
-    grey = values.astype(np.float64)
-    finite = grey[np.isfinite(grey)]
-    if finite.size == 0:
-        return np.zeros(grey.shape, np.uint8)
-    low, high = np.percentile(finite, DEEP_PERCENTILES)
-    if low == high:  # Few bright spots on an even ground.
-        low, high = finite.min(), finite.max()
-    scale = 255.0 / (high - low) if high > low else 0.0
-    with np.errstate(invalid="ignore", over="ignore"):
-        scaled = np.clip((grey - low) * scale, 0.0, 255.0)
-    grey_bytes: NDArray[np.uint8] = np.nan_to_num(scaled).round().astype(np.uint8)
-    return grey_bytes

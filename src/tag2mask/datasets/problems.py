@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from tag2mask.datasets.class_problems import class_problems
 from tag2mask.datasets.folder import unknown_tag
 from tag2mask.datasets.folder_listing import (
     FolderImages,
@@ -21,51 +21,29 @@ from tag2mask.datasets.folder_listing import (
     list_split,
     match_rows,
 )
+from tag2mask.datasets.image_files import UnusableImageError
 from tag2mask.datasets.images import image_size, read_image, read_mask
+from tag2mask.datasets.pixel_checks import pixel_problems
+from tag2mask.datasets.problem import Problem, Severity
 from tag2mask.labels import IGNORE
+from tag2mask.sources import TagReading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-FEWEST_IMAGES = 5
-"""A class with fewer training images is reported: a classifier hardly learns it."""
+_AS_USUAL = TagReading()
 
-Severity = Literal["error", "warning"]
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with a folder.
-
-    Args:
-        kind: the sort of problem, the same words for all of a sort, as "broken image".
-        subject: the file, row, image or class.
-        message: what was expected and what was found.
-        remedy: what to do.
-        severity: "error" if a run would stop, lose data or learn something false; "warning" if it
-            goes on and a person should look.
-    """
-
-    kind: str
-    subject: str
-    message: str
-    remedy: str
-    severity: Severity = "error"
-
-
-def count_problems(problems: Iterable[Problem]) -> dict[str, int]:
-    """How many problems there are of each kind, errors first.
-
-    Example:
-        >>> count_problems([Problem("broken image", "a", "", ""), Problem("broken image", "b", "", "")])
-        {'broken image': 2}
-    """
-    ordered = sorted(problems, key=lambda problem: problem.severity)
-    return dict(Counter(problem.kind for problem in ordered))
-
-
-def find_problems(path: str | Path, on_progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+def find_problems(
+    path: str | Path,
+    on_progress: Callable[[int, int], None] | None = None,
+    reading: TagReading = _AS_USUAL,
+    *,
+    masks: bool = True,
+    channels: Sequence[int] = (),
+) -> list[Problem]:
     """List everything that is wrong with a folder of images and tags; decodes every image and mask.
 
     Looks for: missing and broken images, rows that name no image, images without a row, duplicate
@@ -76,6 +54,9 @@ def find_problems(path: str | Path, on_progress: Callable[[int, int], None] | No
     Args:
         path: the folder, as for `tag2mask.datasets.folder.open_folder`.
         on_progress: called after each image with the count so far and the count in all.
+        reading: how a table of tags is read.
+        masks: read every mask; otherwise only their names are looked at.
+        channels: numbers of the channels of the images that are used; none: their own colours.
 
     Returns:
         The problems, none for a good folder. Never raises: what cannot be read is a problem, too.
@@ -86,7 +67,7 @@ def find_problems(path: str | Path, on_progress: Callable[[int, int], None] | No
     if images is None:
         return notes.problems
     known = notes.attempt("unusable classes.txt", root / "classes.txt", partial(list_classes, root))
-    rows = notes.attempt("unusable tags", root, partial(list_rows, images, known))
+    rows = notes.attempt("unusable tags", root, partial(list_rows, images, known, reading))
     resting = _check_lists(notes, images)
     class_names: Sequence[str] | None = known
     if rows is not None:
@@ -95,8 +76,10 @@ def find_problems(path: str | Path, on_progress: Callable[[int, int], None] | No
         _check_rows(notes, matched, class_names, resting)
         _check_classes(notes, matched, class_names, resting)
     tagged = {name for name, of_name in matched.rows.items() if of_name[0].tags} if rows is not None else set()
-    _check_images(notes, images, on_progress)
-    _check_masks(notes, images, len(class_names) if class_names else None, tagged)
+    _check_images(notes, images, on_progress, channels)
+    files = _check_mask_names(notes, images)
+    if masks:
+        _check_masks(notes, images, files, len(class_names) if class_names else None, tagged)
     return notes.problems
 
 
@@ -116,6 +99,7 @@ class _Notes:
         except (ValueError, OSError) as error:
             # Messages are "place: what. Remedy."; the table has a column for each.
             what, _, remedy = str(error).removeprefix(f"{subject}: ").partition(". ")
+            kind = "unusable image" if isinstance(error, UnusableImageError) else kind
             self.add(kind, subject, what, remedy or "Correct the file, or remove it.")
             return None
 
@@ -133,7 +117,7 @@ def _check_lists(notes: _Notes, images: FolderImages) -> frozenset[str]:
             notes.add(
                 "missing image",
                 line,
-                f"{file} lists it, and no image, or more than one, is called so",
+                f"{file} lists it, but {images.calls.why_not(line)}",
                 f"Add the image, or remove the line from {file}.",
             )
     held = frozenset(listed.get("val", ()))
@@ -146,11 +130,11 @@ def _check_lists(notes: _Notes, images: FolderImages) -> frozenset[str]:
 
 
 def _check_rows(notes: _Notes, matched: MatchedRows, class_names: Collection[str], resting: Collection[str]) -> None:
-    for row in matched.stray:
+    for row, reason in zip(matched.stray, matched.reasons, strict=True):
         notes.add(
             "missing image",
             row.image or "(empty)",
-            f"{row.place}: no image, or more than one, is called so",
+            f"{row.place}: {reason}",
             "Add the image, correct its name, or remove the row.",
         )
     for name in matched.untagged:
@@ -191,51 +175,24 @@ def _check_tags(notes: _Notes, matched: MatchedRows, class_names: Collection[str
 
 
 def _check_classes(notes: _Notes, matched: MatchedRows, class_names: Sequence[str], resting: Collection[str]) -> None:
-    training = {name: rows[0].tags for name, rows in matched.rows.items() if name not in resting}
-    counts = Counter(tag for tags in training.values() for tag in set(tags))
-    if not class_names:
-        notes.add("no class", "tags", "no image has a tag", "Fill the column tags.")
+    training = [rows[0].tags for name, rows in matched.rows.items() if name not in resting]
     if not training:
         notes.add("nothing to train on", "tags", "no image outside val.txt has a row of tags", "Add rows.")
-    spellings: dict[str, list[str]] = {}
-    for name in dict.fromkeys([*class_names, *matched.tags()]):
-        spellings.setdefault(name.casefold(), []).append(name)
-    for several in spellings.values():
-        if len(several) > 1:
-            found = ", ".join(f"{name} ({counts[name]} images)" for name in several)
-            notes.add(
-                "names differ only by case",
-                " / ".join(several),
-                found,
-                "Write the class in one way everywhere.",
-            )
-    for name in class_names:
-        if counts[name] < FEWEST_IMAGES:
-            notes.add(
-                "rare class",
-                name,
-                f"{counts[name]} training images show it, fewer than {FEWEST_IMAGES}",
-                "Add images of it, or remove the class.",
-                "warning",
-            )
-        if counts[name] == len(training) > 0:
-            notes.add(
-                "class on every image",
-                name,
-                f"all {len(training)} training images show it: a classifier cannot learn what it looks like",
-                "Add images without it (with an empty tag cell if they show no class).",
-            )
+    notes.problems.extend(class_problems(class_names, training))
 
 
-def _check_images(notes: _Notes, images: FolderImages, on_progress: Callable[[int, int], None] | None) -> None:
+def _check_images(
+    notes: _Notes, images: FolderImages, on_progress: Callable[[int, int], None] | None, channels: Sequence[int]
+) -> None:
     for done, path in enumerate(images.paths.values(), start=1):
-        notes.attempt("broken image", path, partial(read_image, path))
+        notes.attempt("broken image", path, partial(read_image, path, channels))
         if on_progress is not None:
             on_progress(done, len(images.paths))
+    notes.problems.extend(pixel_problems(images.paths, channels))
 
 
-def _check_masks(notes: _Notes, images: FolderImages, num_classes: int | None, tagged: Collection[str]) -> None:
-    """Check every mask; without a number of classes, its labels are left alone."""
+def _check_mask_names(notes: _Notes, images: FolderImages) -> Mapping[str, Path]:
+    """The mask file of each image that has one; those of no image are told."""
     found = notes.attempt("unusable masks", images.root / "masks", partial(list_masks, images))
     masks, stray = found or ({}, [])
     for file in stray:
@@ -243,7 +200,14 @@ def _check_masks(notes: _Notes, images: FolderImages, num_classes: int | None, t
             "mask without image", file, "no image, or more than one, has its name",
             "Name it like its image, with the suffix .png, or remove it.", "warning",
         )  # fmt: skip
-    broken = {problem.subject for problem in notes.problems if problem.kind == "broken image"}
+    return masks
+
+
+def _check_masks(
+    notes: _Notes, images: FolderImages, masks: Mapping[str, Path], num_classes: int | None, tagged: Collection[str]
+) -> None:
+    """Check every mask; without a number of classes, its labels are left alone."""
+    broken = {problem.subject for problem in notes.problems if problem.kind in ("broken image", "unusable image")}
     for name, file in masks.items():
         most = num_classes if num_classes is not None else 2**31
         labels = notes.attempt("unusable mask", file, partial(read_mask, file, most))

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tag2mask.datasets.class_problems import problems_of_tags
 from tag2mask.datasets.coco_folder import coco_splits, open_coco_folder
 from tag2mask.datasets.folder import open_folder
-from tag2mask.datasets.problems import FEWEST_IMAGES, Problem, find_problems
-from tag2mask.datasets.voc import open_voc, voc_splits
-from tag2mask.records import Source
+from tag2mask.datasets.pixel_checks import pixel_problems
+from tag2mask.datasets.problem import Problem
+from tag2mask.datasets.problems import find_problems
+from tag2mask.datasets.raw_files import require_channels
+from tag2mask.datasets.tag_source import has_own_table
+from tag2mask.datasets.voc import open_voc
+from tag2mask.datasets.voc_folder import voc_splits
+from tag2mask.datasets.walking import entered
+from tag2mask.sources import Source, TagReading, read_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tag2mask.datasets.dataset import TagDataset
+    from tag2mask.datasets.files import FileDataset
 
 NO_SPLIT = "none"
 """As held-out images: nothing is held out."""
 
-TABLES = ("tags.csv", "tags.json")
+LOOKED_AT = 5
+"""So many images are looked at for their number of channels."""
+
+_AS_USUAL = TagReading()
 
 
 def find_source(
@@ -31,11 +42,14 @@ def find_source(
     tags_file: str | Path | None = None,
     val_fraction: float = 0.0,
     seed: int = 0,
+    reading: TagReading = _AS_USUAL,
+    channels: str = "",
 ) -> Source:
     """Recognise what lies in a folder, and say how to open it.
 
-    A folder with a table of tags is one for `open_folder`; one with ``JPEGImages`` and ``ImageSets/Segmentation`` is
-    PASCAL VOC; one with ``annotations/instances_*.json`` is COCO; any other is one for `open_folder`.
+    A folder with a table called tags is one for `open_folder`; one with ``JPEGImages`` is PASCAL VOC; one with
+    ``annotations/instances_*.json``, Roboflow's ``_annotations.coco.json`` or a single file of COCO's form is COCO;
+    any other is one for `open_folder`, which knows class folders, MVTec's layout, and labelImg, LabelMe and YOLO.
 
     Args:
         path: the folder.
@@ -45,6 +59,8 @@ def find_source(
         tags_file: of VOC, the authors' file of tags; without it the annotations say what is in an image.
         val_fraction: of any other folder, see `open_folder`.
         seed: likewise.
+        reading: likewise.
+        channels: which channels of the images become red, green and blue, as ``3,2,1``; empty: their own colours.
 
     Returns:
         What `open_source` takes; paths are absolute.
@@ -52,18 +68,27 @@ def find_source(
     Raises:
         ValueError: if an option does not go with the folder, or a split has to be chosen.
     """
-    kind, splits = _layout(Path(path))
+    path = Path(path)
+    kind, splits = _layout(path)
+    if kind == "folder" and (inner := entered(path)) != path:
+        path, (kind, splits) = inner, _layout(inner)
     check_options(path, kind, split=split, val_split=val_split, tags_file=tags_file, val_fraction=val_fraction)
+    if kind != "folder" and reading != _AS_USUAL:
+        raise ValueError(
+            f"{path}: expected a table of tags for the options of its columns and words, found PASCAL VOC or COCO. "
+            "Leave them out."
+        )
     place = str(Path(path).resolve())
     if kind == "folder":
-        return Source(kind, place, val_fraction, seed)
+        return Source(kind, place, val_fraction, seed, reading=reading, channels=read_channels(channels))
     train = split or _training_split(path, kind, splits)
     held_out = _held_out_split(train, val_split, splits)
     tags = None if tags_file is None else str(Path(tags_file).resolve())
-    return Source(kind, place, split=_absolute(train), val_split=held_out, tags_file=tags)
+    chosen = read_channels(channels)
+    return Source(kind, place, split=_absolute(train), val_split=held_out, tags_file=tags, channels=chosen)
 
 
-def open_source(source: Source, *, strict: bool = False) -> TagDataset:
+def open_source(source: Source, *, strict: bool = False) -> FileDataset:
     """Open what a run notes as its source.
 
     Args:
@@ -71,32 +96,44 @@ def open_source(source: Source, *, strict: bool = False) -> TagDataset:
         strict: an image that has to be left out is an error.
 
     Raises:
-        ValueError: if the folder holds no such data set.
+        ValueError: if the folder holds no such data set, or images with more than four channels of which none are
+            chosen.
     """
+    data = _open(source, strict=strict)
+    require_channels([data.paths[name] for name in data.names[:LOOKED_AT]], source.channels)
+    return replace(data, channels=source.channels, source=source)
+
+
+def _open(source: Source, *, strict: bool) -> FileDataset:
     path, split = Path(source.path), source.split or ""
     if source.kind == "voc":
         return open_voc(path, split, val_split=source.val_split, tags_file=source.tags_file, strict=strict)
     if source.kind == "coco":
         return open_coco_folder(path, split, val_split=source.val_split, strict=strict)
     if source.kind == "folder":
-        return open_folder(path, val_fraction=source.val_fraction, seed=source.seed, strict=strict)
+        return open_folder(
+            entered(path), val_fraction=source.val_fraction, seed=source.seed, strict=strict, reading=source.reading
+        )
     raise ValueError(
         f"{path}: expected a folder, voc or coco as the kind of source, found {source.kind!r}. Update tag2mask."
     )
 
 
-def check_source(source: Source, on_progress: Callable[[int, int], None] | None = None) -> Sequence[Problem]:
+def check_source(
+    source: Source, on_progress: Callable[[int, int], None] | None = None, *, masks: bool = True
+) -> Sequence[Problem]:
     """List everything that is wrong with a source; decodes every image and mask.
 
     Args:
         source: of `find_source`.
         on_progress: called after each image with the count so far and the count in all.
+        masks: read the masks, too; `tag2mask.datasets.first_look` has read them already.
 
     Returns:
         The problems, none for a good one. Never raises: what cannot be read is a problem, too.
     """
     if source.kind == "folder":
-        return find_problems(source.path, on_progress)
+        return find_problems(source.path, on_progress, source.reading, masks=masks, channels=source.channels)
     problems = []
     try:
         data = open_source(source, strict=True)
@@ -107,12 +144,13 @@ def check_source(source: Source, on_progress: Callable[[int, int], None] | None 
         except ValueError:
             return problems
         problems[0] = _problem("incomplete data set", source.path, error)
-    return problems + _rare_classes(data) + _unreadable(data, on_progress)
+    problems += problems_of_tags(data) + _unreadable(data, on_progress, masks=masks)
+    return problems + pixel_problems(data.paths, source.channels)
 
 
 def _layout(path: Path) -> tuple[str, tuple[str, ...]]:
     """The kind of a folder, and its splits."""
-    if not any((path / table).exists() for table in TABLES):
+    if not has_own_table(path):
         if splits := voc_splits(path):
             return "voc", splits
         if splits := coco_splits(path):
@@ -132,7 +170,9 @@ def check_options(path: str | Path, kind: str, **options: Any) -> None:
 
 def _training_split(path: str | Path, kind: str, splits: Sequence[str]) -> str:
     """The split to train on where none is named."""
-    wanted = ("trainaug", "train_aug", "train") if kind == "voc" else [s for s in splits if s.startswith("train")]
+    wanted = (
+        ("trainaug", "train_aug", "train") if kind == "voc" else [s for s in splits if s.casefold().startswith("train")]
+    )
     found = [name for name in wanted if name in splits] or list(splits)
     if kind == "coco" and len(found) > 1:
         raise ValueError(f"{path}: expected one training split, found {', '.join(found)}. Choose one with --split.")
@@ -144,7 +184,7 @@ def _held_out_split(train: str, wanted: str | None, splits: Sequence[str]) -> st
     if wanted is not None:
         return None if wanted == NO_SPLIT else _absolute(wanted)
     year = train.removeprefix("train") if train in splits and train.startswith("train") else ""
-    fitting = [name for name in (f"val{year}", "val") if name in splits]
+    fitting = [name for name in (f"val{year}", "val", "valid", "validation") if name in splits]
     # VOC's list trainval has the images of val in it.
     return fitting[0] if fitting and Path(train).stem not in ("trainval", *fitting) else None
 
@@ -154,27 +194,13 @@ def _absolute(split: str) -> str:
     return str(Path(split).resolve()) if split.endswith(".txt") else split
 
 
-def _rare_classes(data: TagDataset) -> list[Problem]:
-    counts = Counter(class_id for name in data.names for class_id in data.tags(name).nonzero().flatten().tolist())
-    return [
-        Problem(
-            "rare class",
-            name,
-            f"{counts[class_id]} training images show it, fewer than {FEWEST_IMAGES}",
-            "Take a larger split.",
-            "warning",
-        )
-        for class_id, name in enumerate(data.class_names)
-        if counts[class_id] < FEWEST_IMAGES
-    ]
-
-
-def _unreadable(data: TagDataset, on_progress: Callable[[int, int], None] | None) -> list[Problem]:
+def _unreadable(data: TagDataset, on_progress: Callable[[int, int], None] | None, *, masks: bool) -> list[Problem]:
     """The images and masks that cannot be decoded."""
     problems = []
     names = (*data.names, *data.val_names)
+    readers = (("broken image", data.__getitem__), ("unusable mask", data.mask))
     for done, name in enumerate(names, start=1):
-        for kind, read in (("broken image", data.__getitem__), ("unusable mask", data.mask)):
+        for kind, read in readers if masks else readers[:1]:
             try:
                 read(name)
             except ValueError as error:

@@ -1,86 +1,92 @@
-"""The tables that say which image has which tags: tags.csv, tags.json, classes.txt and the lists of names."""
+"""The files that say which image has which tags: tables, tags.json, classes.txt and the lists of names."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
-from dataclasses import dataclass
+import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from tag2mask.datasets.class_colours import split_colours
+from tag2mask.datasets.table_columns import TAG_NAMES, column_key, find_columns, flag, is_flag, is_header
+from tag2mask.datasets.table_file import Cells, as_text, json_lines, json_records, read_cells
+from tag2mask.datasets.table_text import decode
+from tag2mask.datasets.tag_cells import is_background, one_spelling, read_tag_cells, tidy
+from tag2mask.datasets.tag_row import TagRow
+from tag2mask.datasets.tag_words import check_words
+from tag2mask.sources import TagReading
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-BACKGROUND_NAMES = frozenset({"background", "_background", "_background_", "__background__"})
-"""Names of no class: background is label 0 of every mask, so as a tag they say nothing."""
+    from tag2mask.datasets.table_columns import Columns
 
-_SEPARATORS = ",;|"
+__all__ = ["TagRow", "is_background", "read_classes", "read_names", "read_tag_table"]
+
+logger = logging.getLogger(__name__)
+
+_HABIT = 3
+"""Words that stand only beside each other in so many cells may be one name."""
+
+_AS_USUAL = TagReading()
+_JSON_REMEDY = 'Write {"image": ["tag", "tag"], "image of background": []}.'
 
 
-@dataclass(frozen=True, slots=True)
-class TagRow:
-    """One row of a table of tags.
+def read_tag_table(
+    path: Path,
+    known: Collection[str] | None = None,
+    reading: TagReading = _AS_USUAL,
+    *,
+    fits: Callable[[str], bool] = bool,
+) -> list[TagRow]:
+    """Read a table of images and tags; what was guessed is logged.
+
+    The table has a column of tags, several (tag1, tag2 ...), or a column of 0 and 1 for each class.
 
     Args:
-        image: what the row calls its image.
-        tags: class names, each once; none for pure background.
-        place: where the row stands, for messages.
-    """
+        path: CSV, TSV, Excel, Parquet, JSON lines or JSON.
+        known: the class names in their order, if there is a list of them; see `read_tag_cells`.
+        reading: which columns count, and which words mean no tag.
+        fits: whether a cell names an image; it chooses between several columns that may name images.
 
-    image: str
-    tags: tuple[str, ...]
-    place: str
-
-
-def read_tag_csv(path: Path, known: Collection[str] | None = None) -> list[TagRow]:
-    """Read a table with the columns ``image`` and ``tags`` (others are passed over).
-
-    Args:
-        path: UTF-8 text, any line ends; columns separated by comma, semicolon or tab.
-        known: the class names, if they are known; see `split_tags`.
+    Returns:
+        A row for each row of the table.
 
     Raises:
-        ValueError: if the file is no such table.
+        ValueError: if the file is no such table, or a tag can be no name of a class.
     """
-    places, images, cells = [], [], []
-    for place, image, cell in _csv_cells(path, _read_text(path)):
-        places.append(place)
-        images.append(image)
-        cells.append(cell)
-    every = split_tags(cells, known)
-    return [TagRow(image, tags, place) for image, tags, place in zip(images, every, places, strict=True)]
+    if path.suffix.lower() == ".json":
+        text = _read_text(path)
+        cells = _json_table(path, text, reading)
+    else:
+        text = ""
+        cells = read_cells(path, lambda row: is_header(row, reading))
+    rows = _json_images(path, text, known) if cells is None else _table_rows(path, cells, known, reading, fits=fits)
+    return check_words(path, rows, reading, known)
 
 
-def read_tag_json(path: Path) -> list[TagRow]:
-    """Read ``{"image": ["tag", ...], ...}``.
-
-    Raises:
-        ValueError: if the file is not made like that.
-    """
-    try:
-        content = json.loads(_read_text(path), object_pairs_hook=_Pairs)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: expected JSON, found an error in it ({error}). Correct it.") from error
-    remedy = 'Write {"image": ["tag", "tag"], "image of background": []}.'
-    if not isinstance(content, _Pairs):
-        raise ValueError(f"{path}: expected an object, found {type(content).__name__}. {remedy}")
-    rows = []
-    for image, tags in content:
-        if type(tags) is not list or not all(isinstance(tag, str) for tag in tags):
-            raise ValueError(f"{path}, {image!r}: expected a list of names, found {tags!r}. {remedy}")
-        rows.append(TagRow(image, _tidy(tags), f"{path.name}, {image!r}"))
-    return rows
+def _table_rows(
+    path: Path, cells: Cells, known: Collection[str] | None, reading: TagReading, *, fits: Callable[[str], bool]
+) -> list[TagRow]:
+    columns = find_columns(path, cells, reading, fits)
+    if not cells.rows:
+        raise ValueError(f"{path}: expected a row for each image below the first line, found none. Add rows.")
+    for note in (*cells.notes, *columns.notes):
+        logger.warning("%s: %s.", path, note)
+    if columns.flags:
+        return _flag_rows(path, cells, columns)
+    return _tag_rows(path, cells, columns, known)
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Read class names, one per line; the order gives the class ids.
+    """Read class names, one per line, perhaps with the colour that each has in masks; the order gives the class ids.
 
     Raises:
         ValueError: if there is none, one stands twice, or one is the background.
     """
-    names = tuple(line.strip() for line in _read_text(path).split("\n") if line.strip())
+    lines = [line for line in _read_text(path).split("\n") if line.strip()]
+    names = tuple(one_spelling(name) for name in split_colours(path, lines)[0])
     if not names:
         raise ValueError(f"{path}: expected a class name per line, found none. Fill or remove the file.")
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
@@ -104,100 +110,129 @@ def read_names(path: Path) -> list[str]:
     return [line.strip() for line in _read_text(path).split("\n") if line.strip()]
 
 
-def is_background(tag: str) -> bool:
-    """Whether a tag or a folder stands for pure background."""
-    return tag.casefold() in BACKGROUND_NAMES
-
-
-def split_tags(cells: Sequence[str], known: Collection[str] | None = None) -> list[tuple[str, ...]]:
-    """Split the cells of a table into tags, every cell the same way.
-
-    If any cell holds a comma, a semicolon or a bar, these separate and spaces belong to the names;
-    otherwise spaces separate. With the class names known, the way that gives the fewest unknown
-    names is taken.
-
-    Args:
-        cells: the tag cell of every row.
-        known: the class names, if they are known.
-
-    Example:
-        >>> split_tags(["cow car", ""]), split_tags(["polar bear;cow", "polar bear"])
-        ([('cow', 'car'), ()], [('polar bear', 'cow'), ('polar bear',)])
-        >>> split_tags(["polar bear", "cow"], known=["cow", "polar bear"])
-        [('polar bear',), ('cow',)]
-    """
-    present = "".join(mark for mark in _SEPARATORS if any(mark in cell for cell in cells))
-    ways = [present, *present, present + " ", ""] if present else [" ", ""]
-
-    def split(way: str) -> list[tuple[str, ...]]:
-        if not way:
-            return [_tidy([cell]) for cell in cells]
-        marks = "[" + re.escape(way).replace(r"\ ", r"\s") + "]"
-        return [_tidy(re.split(marks, cell)) for cell in cells]
-
-    if known is None:
-        return split(ways[0])
-    names = set(known)
-    splits = [split(way) for way in ways]
-    return min(splits, key=lambda rows: len({tag for row in rows for tag in row} - names))
-
-
 class _Pairs(list[tuple[str, object]]):
     """A JSON object as pairs, so that a key that stands twice is seen."""
 
 
-def _tidy(words: Sequence[str]) -> tuple[str, ...]:
-    tags = (word.strip() for word in words)
-    return tuple(dict.fromkeys(tag for tag in tags if tag and not is_background(tag)))
-
-
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text, found other bytes. Save it as UTF-8.") from error
+        text, notes = decode(path, path.read_bytes())
     except OSError as error:
         raise ValueError(f"{path}: expected a text file, found: {error}.") from error
+    for note in notes:
+        logger.warning("%s: %s.", path, note)
+    return text
 
 
-def _csv_cells(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the place, the image cell and the tag cell of every row."""
-    delimiter, header = _csv_header(path, text)
-    image_column, tag_column = header.index("image"), header.index("tags")
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    seen_header = False
+def _json_table(path: Path, text: str, reading: TagReading) -> Cells | None:
+    """A table in JSON: objects in a list or one per line, or an object of columns; None for an object of images."""
     try:
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            if not seen_header:
-                seen_header = True
-                continue
-            place = f"{path.name}, line {reader.line_num}"
-            extra = [cell for cell in row[len(header) :] if cell.strip()]
-            if extra and tag_column != len(header) - 1:
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: expected {len(header)} columns, found {len(row)}. "
-                    "Put the tags into quotes."
-                )
-            cells = row + [""] * (len(header) - len(row))
-            # `a.jpg,cow,car` without quotes means two tags.
-            tags = (delimiter if delimiter in _SEPARATORS else ";").join([cells[tag_column], *extra])
-            yield place, cells[image_column].strip(), tags
-    except csv.Error as error:
+        content = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            return json_lines(path, text)
+        raise ValueError(f"{path}: expected JSON, found an error in it ({error}). Correct it.") from error
+    if isinstance(content, dict) and is_header(list(content), reading):
+        columns = list(content.values())
+        if all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns):
+            # As pandas saves a table.
+            content = [{name: column[row] for name, column in content.items()} for row in columns[0]]
+        elif any(column_key(name) in TAG_NAMES for name in content):
+            content = [content]
+    if isinstance(content, list) and content:
+        return json_records(path, content, [f"{path.name}, entry {number}" for number in range(1, len(content) + 1)])
+    if not isinstance(content, dict):
+        found = "an empty list" if content == [] else type(content).__name__
+        raise ValueError(f"{path}: expected an object, found {found}. {_JSON_REMEDY}")
+    return None
+
+
+def _json_images(path: Path, text: str, known: Collection[str] | None) -> list[TagRow]:
+    """``{"image": ["tag", ...], "image": "tag"}``."""
+    pairs: list[tuple[str, object]] = list(json.loads(text, object_pairs_hook=_Pairs))
+    for image, tags in pairs:
+        if type(tags) not in (list, str):
+            shown = str(dict(tags) if isinstance(tags, _Pairs) else tags)[:60]
+            raise ValueError(f"{path}, {image!r}: expected a list of names, found {shown}. {_JSON_REMEDY}")
+    places = [f"{path.name}, {image!r}" for image, _ in pairs]
+    lists = [as_text([tags] if isinstance(tags, str) else tags) for _, tags in pairs]
+    every = read_tag_cells(lists, known, lambda row: str(path.parent / places[row]))
+    return [TagRow(image, tags, place) for (image, _), tags, place in zip(pairs, every, places, strict=True)]
+
+
+def _flag_rows(path: Path, cells: Cells, columns: Columns) -> list[TagRow]:
+    """The rows of a table with one column per class."""
+    names = [one_spelling(cells.header[column]) for column in columns.flags]
+    rows = []
+    for row, place in zip(cells.rows, cells.places, strict=True):
+        _check_width(path, cells, row, place)
+        where = f"{path.parent / place}: expected 0 or 1"
+        shown = [name for name, column in zip(names, columns.flags, strict=True) if flag(row[column], where)]
+        rows.append(TagRow(row[columns.image].strip(), tidy(shown), place))
+    return rows
+
+
+def _tag_rows(path: Path, cells: Cells, columns: Columns, known: Collection[str] | None) -> list[TagRow]:
+    """The rows of a table with tags in cells."""
+    # `a.jpg,cow,car` without quotes means two tags.
+    mark = cells.delimiter if cells.delimiter in (",", "|") else ";"
+    texts = []
+    for row, place in zip(cells.rows, cells.places, strict=True):
+        extra = [cell for cell in row[len(cells.header) :] if cell.strip()]
+        if extra and columns.tags[-1] != len(cells.header) - 1:
+            _check_width(path, cells, row, place)
+        parts = [row[column] for column in columns.tags]
+        texts.append(
+            mark.join([part for part in parts if part.strip()] + extra) if extra or len(parts) > 1 else parts[0]
+        )
+    _check_no_flags(path, cells, columns)
+    every = read_tag_cells(texts, known, lambda number: str(path.parent / cells.places[number]))
+    _tell_spaces(path, texts, every, known)
+    images = [row[columns.image].strip() for row in cells.rows]
+    return [TagRow(image, tags, place) for image, tags, place in zip(images, every, cells.places, strict=True)]
+
+
+def _check_width(path: Path, cells: Cells, row: Sequence[str], place: str) -> None:
+    width = max((number for number, cell in enumerate(row, start=1) if cell.strip()), default=0)
+    if width > len(cells.header):
         raise ValueError(
-            f"{path}, line {reader.line_num}: expected a table, found an error ({error}). Save it as CSV again."
-        ) from error
+            f"{path.parent / place}: expected {len(cells.header)} columns, found {width}. Put the tags into quotes."
+        )
 
 
-def _csv_header(path: Path, text: str) -> tuple[str, list[str]]:
-    """The delimiter that makes the first line a header, and its columns in lower case."""
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    for delimiter in ",;\t":
-        header = [cell.strip().lower() for cell in next(csv.reader([first], delimiter=delimiter), [])]
-        if "image" in header and "tags" in header:
-            return delimiter, header
-    raise ValueError(
-        f"{path}: expected a first line that names the columns image and tags, found {first[:80]!r}. "
-        "Write the line: image,tags"
+def _check_no_flags(path: Path, cells: Cells, columns: Columns) -> None:
+    """Refuse columns of 0 and 1 below a header that has no name for each of them."""
+    wide = [(row, place) for row, place in zip(cells.rows, cells.places, strict=True) if len(row) > len(cells.header)]
+    if not wide:
+        return
+    found = {cell.strip() for row, _ in wide for cell in (row[columns.tags[-1]], *row[len(cells.header) :])}
+    if all(map(is_flag, found)):
+        raise ValueError(
+            f"{path.parent / wide[0][1]}: expected tags, found 0 and 1 in {len(wide[0][0]) - columns.tags[0]} columns. "
+            "For one column per class, write the name of each class into the first line: image,cat,dog"
+        )
+
+
+def _tell_spaces(
+    path: Path, texts: Sequence[str], every: Sequence[tuple[str, ...]], known: Collection[str] | None
+) -> None:
+    """Say it where spaces came to separate what may be names of several words: words that stand in no other cell."""
+    if known is not None:
+        return
+    phrases = Counter(
+        text.strip()
+        for text, tags in zip(texts, every, strict=True)
+        if len(tags) > 1 and list(dict.fromkeys(text.split())) == list(tags)
     )
+    cells = Counter(word for tags in every for word in tags)
+    names = sorted(text for text, count in phrases.items() if count >= _HABIT and count in map(cells.get, text.split()))
+    if names:
+        logger.warning(
+            "%s: tags were split at spaces, as %r into %s. If these are names with spaces, list the classes in "
+            "classes.txt, one per line.",
+            path,
+            names[0],
+            ", ".join(names[0].split()),
+        )
+    elif phrases:
+        logger.info("%s: tags were split at spaces.", path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -77,21 +76,6 @@ def ranks_by_chance(scores: Tensor, tags: Tensor) -> bool:
     )
     found = mean_average_precision(scores, tags)
     return bool(found <= float(shuffled.mean()) + SURE * float(shuffled.std()))
-
-
-def held_out_precision(data: TagDataset, net: CamClassifier, settings: TagSettings, runtime: Runtime) -> float:
-    """Mean average precision of the tags of the held-out images; NaN if none of them has tags.
-
-    Args:
-        data: with held-out images.
-        net: the classifier.
-        settings: of its training.
-        runtime: device, precision and seed.
-    """
-    names = [name for name in data.val_names if bool(data.tags(name).any())]
-    if not names:
-        return math.nan
-    return mean_average_precision(tag_logits(data, names, net, settings, runtime), tags_of(data, names))
 
 
 def check_learned(data: TagDataset, net: CamClassifier, loss: float, settings: TagSettings, runtime: Runtime) -> None:

@@ -141,7 +141,7 @@ def run_affinitynet(
             trained in place. None: one is built as the settings say.
         maps: a folder of maps that another method made, in place of stages 1 and 2, see
             `tag2mask.datasets.outside_maps`; an image without one gets the run's own, or is an error if strict.
-        force: go on also with a classifier that learned nothing.
+        force: begin also with tags that no classifier can learn, and go on with one that learned nothing.
 
     Returns:
         The run folder: ``.masks``, ``.predictions``, ``.seeds``, ``.cams`` ...
@@ -158,10 +158,12 @@ def run_affinitynet(
     settings = start.settings
     check_backbones(run, settings, only=start.needed(*nets))
     run = run if isinstance(run, RunFolder) else RunFolder(run)
-    data = prepare(working_copies(data, settings), run, settings, runtime, strict=strict, origin=origin or Origin())
+    prepared = prepare(
+        working_copies(data, settings), run, settings, runtime, strict=strict, origin=origin or Origin(), force=force
+    )
 
-    make_start(data, run, replace(start, force=force), runtime)
-    train_segmenter(data, run.masks, run, settings.segment, runtime=runtime, net=segmenter)
+    make_start(prepared, run, replace(start, force=force), runtime)
+    train_segmenter(prepared, run.masks, run, settings.segment, runtime=runtime, net=segmenter)
     return run
 
 

@@ -84,7 +84,7 @@ def run_ial(
         origin: how the run was asked for, for ``run.json``.
         maps: of another method, for the first stages, as of `run_affinitynet`.
         segments: a file of another method's segments in place of superpixels, see `tag2mask.datasets.outside_segments`.
-        force: go on also with a classifier that learned nothing.
+        force: begin also with tags that no classifier can learn, and go on with one that learned nothing.
 
     Returns:
         The run folder; `tag2mask.runs.round.Round` finds what the rounds made.
@@ -143,7 +143,8 @@ def _make_first(
     check_backbones(run, first, only=begun.needed(*nets))
     check_backbones(run, settings, classifier=first.classify.backbone)
     run = run if isinstance(run, RunFolder) else RunFolder(run)
-    data = prepare(working_copies(data, first, settings), run, first, runtime, strict=strict, origin=origin)
+    copies = working_copies(data, first, settings)
+    data = prepare(copies, run, first, runtime, strict=strict, origin=origin, force=begun.force)
     make_start(data, run, begun, runtime, masks=settings.rounds.start == "masks")
     return data, run
 

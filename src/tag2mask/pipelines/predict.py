@@ -6,7 +6,6 @@ import logging
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from tag2mask.learning.segmenting import SegmentSettings, build_segmenter, image
 from tag2mask.nets.looking import looking_copy
 from tag2mask.ops.sizes import size_of
 from tag2mask.pipelines.affinitynet import settings_of
+from tag2mask.pipelines.new_images import check_out, new_images
 from tag2mask.pipelines.opened import open_run
 from tag2mask.progress import track
 from tag2mask.report.pictures import overlay
@@ -65,6 +65,12 @@ class TrainedRun:
         """C names; label 1 + i is the i-th."""
         return self.run.class_names()
 
+    @cached_property
+    def channels(self) -> tuple[int, ...]:
+        """Numbers of the channels that the training images were read with; none: the images' own colours."""
+        source = self.run.manifest().origin.source
+        return () if source is None else source.channels
+
     def predict(self, path: str | Path, *, refine: bool = False) -> PseudoMask:
         """The mask of one image file, at the image's size.
 
@@ -77,7 +83,7 @@ class TrainedRun:
         """
         path = Path(path)
         with self.ready(refine=refine):
-            return self.mask_of(path.stem, read_image(path), refine=refine)
+            return self.mask_of(path.stem, read_image(path, self.channels), refine=refine)
 
     @contextmanager
     def ready(self, *, refine: bool) -> Iterator[None]:
@@ -178,7 +184,8 @@ def predict_files(
 
     Args:
         run: finished.
-        paths: files and folders.
+        paths: files and folders; of a folder the images that a training would find, see
+            `tag2mask.pipelines.new_images`.
         out: where the three folders go.
         runtime: where the net runs.
         strict: a broken image is an error instead of being reported and left out.
@@ -188,15 +195,16 @@ def predict_files(
         How many were written, and how many could not be read.
 
     Raises:
-        ValueError: if there is no image, or one is broken and strict.
+        ValueError: if there is no image, one is broken and strict, or masks would overwrite those of a data set.
     """
+    check_out(out, paths)
     trained = load(run.path, runtime=runtime)
-    files, classes = _image_files(paths), len(trained.class_names)
+    files, classes = new_images(paths), len(trained.class_names)
     failed = 0
     with trained.ready(refine=refine):
         for name, path in track(list(files.items()), "predict"):
             try:
-                pixels = read_image(path)
+                pixels = read_image(path, trained.channels)
             except ValueError as error:
                 if strict:
                     raise
@@ -210,25 +218,3 @@ def predict_files(
             with whole_file(out / "overlays" / f"{name}.jpg") as temporary:
                 Image.fromarray(picture).save(temporary, format="JPEG", quality=90)
     return len(files) - failed, failed
-
-
-def _image_files(paths: Sequence[Path]) -> dict[str, Path]:
-    """Output name -> file; files of one name in several folders get their folder in front, suffix or number behind."""
-    suffixes = set(Image.registered_extensions())
-    found: list[tuple[str, Path]] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in suffixes)
-            found += [(p.relative_to(path).with_suffix("").as_posix(), p) for p in inside]
-        elif path.is_file():
-            found.append((path.stem, path))
-        else:
-            raise ValueError(f"{path}: expected an image or a folder of images, found nothing there.")
-    if not found:
-        raise ValueError(f"{', '.join(map(str, paths))}: expected images, found none.")
-    named: dict[str, Path] = {}
-    for name, path in found:
-        longer = name if name.startswith(path.parent.name) else f"{path.parent.name}_{name}"
-        offered = chain([name, longer, f"{longer}_{path.suffix[1:]}"], (f"{name}_{number}" for number in count(2)))
-        named[next(free for free in offered if free not in named)] = path
-    return named

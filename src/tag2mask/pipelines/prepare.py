@@ -10,8 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tag2mask.datasets.dataset import unreadable, without
+from tag2mask.datasets.class_problems import problems_of_tags
+from tag2mask.datasets.dataset import Delegating, unreadable, without
+from tag2mask.datasets.first_look import require_learnable
+from tag2mask.datasets.mask_checks import without_bad_masks
 from tag2mask.datasets.source import check_options, find_source, open_source
+from tag2mask.datasets.summary import files_of
+from tag2mask.datasets.usable_masks import UsableMasks
 from tag2mask.datasets.working_copies import WorkingCopies
 from tag2mask.progress import progress_bar
 from tag2mask.runs.manifest import ImageNames, Manifest, Origin
@@ -24,9 +29,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from tag2mask.datasets.dataset import TagDataset
-    from tag2mask.records import Source
     from tag2mask.runs.run_folder import RunFolder
     from tag2mask.runtime import Precision
+    from tag2mask.sources import Source
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +70,7 @@ def prepare(
     *,
     strict: bool,
     origin: Origin,
+    force: bool = False,
 ) -> TagDataset:
     """Look at everything that could stop a run hours later, and write ``run.json``.
 
@@ -74,26 +80,31 @@ def prepare(
         settings: of AffinityNet.
         runtime: device, precision and seed.
         strict: an image that cannot be read is an error; otherwise it is reported and left out.
-        origin: how the run was asked for.
+        origin: how the run was asked for; without a source, that of the data is noted, if it knows one.
+        force: begin also with tags that no classifier can learn.
 
     Returns:
-        The data less the images that cannot be read.
+        The data less the images and the true masks that cannot be read.
 
     Raises:
-        ValueError: for unreadable images if strict, a set without images or tags, and a folder that holds a run of
-            other classes or from elsewhere.
+        ValueError: for unreadable images and masks if strict, a set without images or tags, a folder that holds a run
+            of other classes or from elsewhere; and unless forced for a class on every image, names that differ by case,
+            and masks that contradict the tags.
     """
+    if origin.source is None and (files := files_of(data)) is not None:
+        origin = replace(origin, source=files.source)
+    _check_apart(run, origin.source, data)
+    require_learnable(problems_of_tags(data), _place(origin), force=force)
     digest = data.digest()
     known = run.manifest() if run.has_manifest() else None
     if known is not None:
         check_same(run, known, data, origin.source)
     broken = dict(known.skipped) if known is not None and known.digest == digest else _broken(data)
-    if broken and strict:
-        raise ValueError(
-            f"{len(broken)} image(s) cannot be read, the first: {next(iter(broken.values()))} "
-            "Mend or remove them, or run without --strict to leave them out."
-        )
-    data = _usable(data, broken)
+    data = _usable(data, broken, strict=strict)
+    if not _has_usable_masks(data):
+        masks = without_bad_masks(data, strict=strict)
+        require_learnable(masks.problems, _place(origin), force=force)
+        data = masks.data
     manifest = Manifest(
         class_names=tuple(data.class_names),
         digest=digest,
@@ -102,8 +113,7 @@ def prepare(
         device=str(runtime.device),
         versions=versions(),
         skipped=broken,
-        # The library asks for nothing that a command has noted.
-        origin=known.origin if known is not None and origin == Origin() else origin,
+        origin=_noted(origin, known),
         settings=plain(settings),
         ial=known.ial if known is not None else {},
         maps=known.maps if known is not None else None,
@@ -113,8 +123,46 @@ def prepare(
     return data
 
 
-def _usable(data: TagDataset, broken: Mapping[str, str]) -> TagDataset:
+def _has_usable_masks(data: TagDataset) -> bool:
+    """Whether somebody has read all true masks already."""
+    while isinstance(data, Delegating) and not isinstance(data, UsableMasks):
+        data = data.whole
+    return isinstance(data, UsableMasks)
+
+
+def _noted(origin: Origin, known: Manifest | None) -> Origin:
+    """What ``run.json`` shall say: the library asks for nothing that a command has noted, but may know the place."""
+    if known is None or replace(origin, source=None) != Origin():
+        return origin
+    return replace(known.origin, source=origin.source or known.origin.source)
+
+
+def _check_apart(run: RunFolder, source: Source | None, data: TagDataset) -> None:
+    """Require that no image lies in a run's folder: whatever lies there is never taken for an image again."""
+    files = files_of(data)
+    if source is None or files is None:
+        return
+    here, root = run.path.resolve(), Path(source.path).resolve()
+    # The demo's folder of images lies in that of its run.
+    if here.is_relative_to(root) and any(
+        folder.resolve().is_relative_to(here) for folder in {path.parent for path in files.paths.values()}
+    ):
+        raise ValueError(
+            f"{run.path}: expected a folder of its own for the run, got one with images. Take another one: --out NEW."
+        )
+
+
+def _place(origin: Origin) -> str:
+    return "the data set" if origin.source is None else origin.source.path
+
+
+def _usable(data: TagDataset, broken: Mapping[str, str], *, strict: bool) -> TagDataset:
     """The data less broken images, of which each is told."""
+    if broken and strict:
+        raise ValueError(
+            f"{len(broken)} image(s) cannot be read, the first: {next(iter(broken.values()))} "
+            "Mend or remove them, or run without --strict to leave them out."
+        )
     for message in broken.values():
         logger.warning("left out: %s", message)
     data = without(data, broken) if broken else data
@@ -196,8 +244,8 @@ def data_of(run: RunFolder, moved: Path | None = None, *, split: str | None = No
     if moved is not None:
         source = replace(source, path=str(moved)) if source else find_source(moved)
     elif source is None or not Path(source.path).is_dir():
-        # A run made by the library notes no source.
-        why = f"was made from {source.path}, which is not there" if source else "does not say from what"
+        # A run of the library notes none where its data set knows none.
+        why = f"was made from {source.path}, which is not there" if source else "does not note where its images are"
         raise ValueError(f"{run.path}: the run {why}. Say where the images are with --data FOLDER.")
     if split is not None:
         check_options(source.path, source.kind, split=split)

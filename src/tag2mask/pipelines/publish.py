@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tag2mask.datasets.usable_masks import usable_masks
 from tag2mask.disk import write_json
 from tag2mask.report.page import write_report
 from tag2mask.scores.score import score, score_rounds
@@ -40,10 +41,13 @@ def score_all(run: RunFolder, data: TagDataset, *, needed: bool = False) -> Resu
         needed: nothing to score, neither truth nor rounds, is an error.
 
     Raises:
-        ValueError: if masks do not fit the images, a mask of a finished round has been deleted, or see `needed`.
+        ValueError: if a mask of a finished round has been deleted, or see `needed`.
     """
+    data = usable_masks(data)
     rounds = score_rounds(run, data)
     stages = score(run, data) if data.has_masks() or (needed and not rounds.rows) else None
+    if needed and stages is not None and not stages.rows and data.bad:
+        raise ValueError(f"expected true masks to score with, found none that can be used: {data.first_bad()}")
     return Results(stages if stages and stages.rows else None, rounds if rounds.rows else None)
 
 
@@ -72,6 +76,7 @@ def publish(run: RunFolder, data: TagDataset) -> Results:
         run: the run folder.
         data: its images.
     """
+    data = usable_masks(data)
     results = score_all(run, data)
     write_scores(run, results)
     write_report(run, data, results.stages, results.rounds)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tag2mask.datasets.usable_masks import usable_masks
 from tag2mask.disk import whole_file
 from tag2mask.labels import labels_from_class_ids
 from tag2mask.ops.colours import colour_labels
@@ -78,6 +79,7 @@ def write_report(
     Returns:
         The path of the page.
     """
+    dataset = usable_masks(dataset)
     manifest = run.manifest()
     final = run.final_masks()
     names = [name for name in dataset.names if name not in manifest.skipped]
@@ -115,6 +117,7 @@ def _stage_facts(run: RunFolder) -> dict[str, Any]:
     seconds = [stage.seconds for stage in stages.values()]
     return {
         "stages": stages,
+        "precision": next((stage.precision for stage in stages.values() if stage.precision), None),
         "evidence": [stage.evidence for stage in stages.values() if stage.evidence],
         "seconds": sum(seconds),
         "longest": max(seconds, default=0.0),

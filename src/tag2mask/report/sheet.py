@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from tag2mask.datasets.usable_masks import usable_masks
 from tag2mask.disk import whole_file
 from tag2mask.report.pictures import boundary_picture, heatmap, overlay, strip
 from tag2mask.scores.confusion import Confusion
@@ -42,6 +43,7 @@ def write_sheet(run: RunFolder, data: TagDataset, *, rows: int = 3) -> Path:
     final = run.final_masks()
     if final is None:
         raise ValueError(f"{run.path}: expected finished masks to draw, found none. Start the run again to finish.")
+    data = usable_masks(data)
     names = _choose(run, data, final.masks, rows)
     strips = [_row(run, data, name, final.masks, with_captions=index == 0) for index, name in enumerate(names)]
     width = min(picture.shape[1] for picture in strips)

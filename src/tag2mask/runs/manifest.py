@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic_core import to_jsonable_python
 
 from tag2mask.disk import read_json, write_json
-from tag2mask.records import Source  # noqa: TC001  (likewise)
 from tag2mask.runs.typed import OTHER_VERSION, typed
+from tag2mask.sources import Source  # noqa: TC001  (likewise)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ class BackboneStart:
 
 @dataclass(frozen=True)
 class Origin:
-    """How a run was asked for on the command line; a run of the library has none of it.
+    """How a run was asked for on the command line; a run of the library has the source at most.
 
     Args:
         preset: name of the settings.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.records import Evidence
-    from tag2mask.runs.stage_summary import Curves
+    from tag2mask.runs.stage_summary import Curves, TagPrecision
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Told(TypedDict, total=False):
     odds: Mapping[str, int]
     sharpened: bool
     segmenter: str
+    precision: TagPrecision | None
 
 
 class StageFolder:
@@ -113,7 +114,15 @@ class StageFolder:
         logger.info("%s: %s (%.1f s)", self.name, line, seconds)
 
     def finish_training(
-        self, what: str, curves: Curves, *, epochs: int, images: int, more: str = "", segmenter: str = ""
+        self,
+        what: str,
+        curves: Curves,
+        *,
+        epochs: int,
+        images: int,
+        more: str = "",
+        segmenter: str = "",
+        precision: TagPrecision | None = None,
     ) -> None:
         """Mark a stage that trained a network as done.
 
@@ -124,10 +133,11 @@ class StageFolder:
             images: how many an epoch goes through.
             more: what the line shall end with.
             segmenter: what it is called, if it was given.
+            precision: of a classifier: how well it finds each class.
         """
         times = "1 epoch" if epochs == 1 else f"{epochs} epochs"
         line = f"{what}, {times}, loss {curves['loss'][-1][1]:.4f}{more}"
-        self.finish(line, items=images * epochs, curves=curves, segmenter=segmenter)
+        self.finish(line, items=images * epochs, curves=curves, segmenter=segmenter, precision=precision)
 
     def load_weights(self) -> dict[str, Tensor]:
         """The trained weights.

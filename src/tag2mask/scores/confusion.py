@@ -84,6 +84,10 @@ class Confusion:
         """Mean of `iou` over the labels that occur, background among them, as PASCAL VOC has it."""
         return float(self.iou().nanmean())
 
+    def has_objects(self) -> bool:
+        """Whether the truth has a pixel of any class; without one, `mean_iou` speaks of the background alone."""
+        return bool(self.counts[BACKGROUND + 1 :].any())
+
     def pixel_accuracy(self) -> float:
         """Share of the counted pixels that have the right label."""
         return float(_ratio(self.counts.diagonal().sum(), self.counts.sum()))

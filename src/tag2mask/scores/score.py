@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from tag2mask.datasets.usable_masks import usable_masks
 from tag2mask.labels import IGNORE
 from tag2mask.progress import track
 from tag2mask.records import PseudoMask
@@ -31,14 +32,15 @@ def score(run: RunFolder, data: TagDataset) -> ScoreTable:
 
     Args:
         run: the run folder.
-        data: with ground-truth masks; images without one are passed over.
+        data: with ground-truth masks; images without one are passed over, and so are masks that cannot be used,
+            with a warning.
 
     Returns:
         Rows: CAM at its best constant background (maps of another method likewise), CAM + CRF, seeds, walk, walk + CRF,
         segmenter on the training and on the held-out images.
 
     Raises:
-        ValueError: if no image has a mask, or masks do not fit the images.
+        ValueError: if no image has a mask.
     """
     if not data.has_masks():
         raise ValueError(
@@ -46,6 +48,7 @@ def score(run: RunFolder, data: TagDataset) -> ScoreTable:
             "Scores need truth; masks and the report do not."
         )
     known = {*data.names, *data.val_names}
+    data = usable_masks(data)
     truth = _Truths(data)
     train, val = ([name for name in run.names(s) if name in known and truth.has(name)] for s in ("train", "val"))
     seeded, walked = run.chosen("03_seed"), run.chosen("05_walk")
@@ -60,6 +63,7 @@ def score(run: RunFolder, data: TagDataset) -> ScoreTable:
         _mask_row("segmenter_train", "segmenter, train", train, run.predictions, truth),
         _mask_row("segmenter_val", "segmenter, val", val, run.predictions, truth),
     ]
+    data.tell()
     return ScoreTable(data.class_names, tuple(row for row in rows if row is not None))
 
 
@@ -68,18 +72,22 @@ def score_rounds(run: RunFolder, data: TagDataset) -> RoundTable:
 
     Args:
         run: the run folder.
-        data: images; ground-truth masks are used where there are any, and only for this.
+        data: images; ground-truth masks are used where there are any, and only for this. Those that cannot be used
+            are passed over with a warning.
 
     Returns:
         One row per round; none without rounds. Without truth only agreement, coverage, energies and seconds are known.
 
     Raises:
-        ValueError: if a mask of a finished round has been deleted, or true masks do not fit the images.
+        ValueError: if a mask of a finished round has been deleted.
     """
+    data = usable_masks(data)
     truth = _Truths(data)
     last = run.last_round()
     rounds = [Round(run, number) for number in range(1, last.number + 1)] if last else []
-    return RoundTable(tuple(_score_round(em_round, data, truth) for em_round in rounds))
+    table = RoundTable(tuple(_score_round(em_round, data, truth) for em_round in rounds))
+    data.tell()
+    return table
 
 
 def _score_round(em_round: Round, data: TagDataset, truth: _Truths) -> RoundScore:
@@ -107,11 +115,11 @@ def _score_round(em_round: Round, data: TagDataset, truth: _Truths) -> RoundScor
     energy = summaries[REFINE].energy
     return RoundScore(
         number=em_round.number,
-        unary_train=totals["unary"].mean_iou(),
-        refined_train=totals["refined"].mean_iou(),
-        taught_train=totals["taught"].mean_iou(),
-        unary_val=totals["val"].mean_iou(),
-        refined_val=totals["refined_val"].mean_iou(),
+        unary_train=_mean_iou(totals["unary"]),
+        refined_train=_mean_iou(totals["refined"]),
+        taught_train=_mean_iou(totals["taught"]),
+        unary_val=_mean_iou(totals["val"]),
+        refined_val=_mean_iou(totals["refined_val"]),
         coverage=covered / max(1, pixels),
         precision=float(totals["mined"].precision().nanmean()),
         unary_precision=float(totals["unary"].precision().nanmean()),
@@ -121,6 +129,11 @@ def _score_round(em_round: Round, data: TagDataset, truth: _Truths) -> RoundScor
         energy_refined=energy.get("refined", math.nan),
         seconds=sum(summary.seconds for summary in summaries.values()),
     )
+
+
+def _mean_iou(total: Confusion) -> float:
+    """NaN where no true mask shows an object: a mean over the background alone would look like a perfect score."""
+    return total.mean_iou() if total.has_objects() else math.nan
 
 
 def _names_of(em_round: Round, data: TagDataset, truth: _Truths) -> tuple[list[str], list[str]]:

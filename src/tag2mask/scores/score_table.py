@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 from tag2mask.checks import check_shape
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tag2mask.scores.confusion import Confusion
 
 SIDE_BY_SIDE_CLASSES = 12
 """Up to this many classes the plain table shows every class in the row of its stage."""
+
+NO_OBJECT = "no mean: no true mask shows an object"
+"""Beside a row that counts nothing but background, where a mean would look like a perfect score."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,14 +39,28 @@ class ScoreRow:
     coverage: float | None = None
 
     @property
+    def mean_iou(self) -> float:
+        """Mean over the labels that occur; NaN where no true mask shows an object."""
+        return self._mean(self.confusion.iou())
+
+    @property
     def mean_precision(self) -> float:
-        """Mean over the labels that were given."""
-        return float(self.confusion.precision().nanmean())
+        """Mean over the labels that were given; NaN likewise."""
+        return self._mean(self.confusion.precision())
 
     @property
     def mean_recall(self) -> float:
-        """Mean over the labels that the truth has."""
-        return float(self.confusion.recall().nanmean())
+        """Mean over the labels that the truth has; NaN likewise."""
+        return self._mean(self.confusion.recall())
+
+    @property
+    def remark(self) -> str:
+        """The note, and why there is no mean."""
+        empty = bool(self.confusion.counts.any()) and not self.confusion.has_objects()
+        return "; ".join(text for text in (self.note, NO_OBJECT * empty) if text)
+
+    def _mean(self, shares: Tensor) -> float:
+        return float(shares.nanmean()) if self.confusion.has_objects() else math.nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,11 +92,11 @@ class ScoreTable:
         # A class may be called "background", too: the real one is written last and keeps the word.
         iou = dict(zip(self.label_names[::-1], map(rounded, reversed(row.confusion.iou().tolist())), strict=True))
         return {
-            "mean_iou": rounded(row.confusion.mean_iou()),
+            "mean_iou": rounded(row.mean_iou),
             "iou": {name: iou[name] for name in self.label_names},
             "precision": rounded(row.mean_precision),
             "recall": rounded(row.mean_recall),
-            "note": row.note,
+            "note": row.remark,
             "coverage": None if row.coverage is None else rounded(row.coverage),
         }
 
@@ -87,13 +106,13 @@ class ScoreTable:
         lines = [
             [
                 row.title,
-                *map(percent, (row.confusion.mean_iou(), row.mean_precision, row.mean_recall)),
+                *map(percent, (row.mean_iou, row.mean_precision, row.mean_recall)),
                 "" if row.coverage is None else percent(row.coverage),
             ]
             for row in self.rows
         ]
         per_class = [list(map(percent, row.confusion.iou().tolist())) for row in self.rows]
-        notes = ["", *(row.note for row in self.rows)]
+        notes = ["", *(row.remark for row in self.rows)]
         if len(self.class_names) <= SIDE_BY_SIDE_CLASSES:
             wide = [[*line, *ious] for line, ious in zip(lines, per_class, strict=True)]
             return text_columns([[*heads, *self.label_names], *wide], notes)

@@ -10,11 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from tag2mask.checks import check_number
-from tag2mask.learning.base_rate import (
-    held_out_precision,
-    tags_of,
-    weights_of,
-)
+from tag2mask.learning.base_rate import tags_of, weights_of
 from tag2mask.learning.batches import epoch_batches
 from tag2mask.learning.fit import fit
 from tag2mask.learning.schedule import (
@@ -27,6 +23,7 @@ from tag2mask.learning.schedule import (
     epochs_for,
     view_sides,
 )
+from tag2mask.learning.tag_precision import tag_precision, tell_not_learned
 from tag2mask.learning.views import random_view
 from tag2mask.nets.backbones import to_channels_last
 from tag2mask.nets.classifier import CamClassifier
@@ -240,7 +237,12 @@ def train_classifier(
 
     fitted = fit(net, loss, batches, settings, runtime, steps_per_epoch=steps, title=STAGE, store=stage)
     stage.save_weights(net.state_dict())
-    ranked = held_out_precision(data, net, settings, runtime)
-    more = "" if math.isnan(ranked) else f", held-out mAP {100 * ranked:.1f}"
-    stage.finish_training(settings.backbone, fitted.history, epochs=settings.epochs, images=len(data.names), more=more)
+    precision = tag_precision(data, net, settings, runtime)
+    where = "held-out" if precision.held_out else "training"
+    more = "" if math.isnan(precision.mean) else f", {where} mAP {100 * precision.mean:.1f}"
+    images, told = len(data.names), fitted.history
+    stage.finish_training(
+        settings.backbone, told, epochs=settings.epochs, images=images, more=more, precision=precision
+    )
+    tell_not_learned(STAGE, precision)
     return net
