@@ -364,7 +364,7 @@ def test_refine_without_rounds_is_told_in_a_line(command, copied, tmp_path):
 
 
 def test_rounds_that_can_not_begin_are_told_in_a_line(command, copied, tmp_path):
-    words = ["ial", copied.path, "--device", "cpu"]
+    words = ["ial", copied.path, "--device", "cpu", *ROUND_SETS]
     status, _, err = command(*words, "--set", "mine.nothing=1")
     assert status == 2
     assert "setting 'mine.nothing=1'" in one_error(err)
