@@ -78,7 +78,7 @@ def read_json(path: Path, remedy: str = "Delete it to make it again.") -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # Not JSON, no UTF-8, too deep, or a number of thousands of digits.
         raise ValueError(f"{path}: expected JSON, found a damaged file ({error}). {remedy}") from error
 
 

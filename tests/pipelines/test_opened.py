@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
 
 import tag2mask
 from tag2mask.pipelines.opened import open_run
+from tag2mask.pipelines.prepare import data_of
 from tiny import tiny_runtime
 
 
@@ -40,6 +42,7 @@ def test_finished_runs_open(finished, rounds):
         (lambda it: it.update(schema_version=True), r"run\.json: schema_version: expected 2, found True"),
         (lambda it: it.update(schema_version=0), r"run\.json: schema_version: expected 2, found 0"),
         (lambda it: it.update(schema_version="2"), r"run\.json: schema_version: expected 2, found '2'"),
+        (lambda it: it.pop("precision"), r"run\.json: precision: expected a value, found nothing"),
         (lambda it: it.pop("schema_version"), r"run\.json: schema_version: expected 2, found nothing"),
     ],
 )
@@ -65,3 +68,29 @@ def test_weights_for_other_classes_are_told(finished, tmp_path):
     (tmp_path / "run/run.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"06_segment: expected weights of the network.*instead of"):
         tag2mask.load(tmp_path / "run", runtime=tiny_runtime())
+
+
+def test_a_stage_of_an_earlier_start_is_told_and_predicts_with_its_own_settings(finished, tmp_path, caplog):
+    shutil.copytree(finished.path, tmp_path / "run")
+    content = json.loads((tmp_path / "run/run.json").read_text())
+    content["settings"]["segment"]["width"] += 8
+    (tmp_path / "run/run.json").write_text(json.dumps(content))
+    trained = tag2mask.load(tmp_path / "run", runtime=tiny_runtime())
+    assert re.search(
+        r"06_segment: made with other settings than run\.json has \(width \d+ instead of \d+\)", caplog.text
+    )
+    assert trained.settings.width == content["settings"]["segment"]["width"] - 8
+    caplog.clear()
+    open_run(finished.path)
+    assert not caplog.text
+
+
+def test_other_images_than_those_of_the_run_are_told(finished, scenes_folder, tmp_path, caplog):
+    moved = tmp_path / "moved"
+    shutil.copytree(scenes_folder, moved)
+    assert data_of(finished, moved).names
+    assert not caplog.text
+    first, second, *_ = sorted((moved / "images").rglob("*.png"))
+    shutil.copy(second, first)
+    data_of(finished, moved)
+    assert "not those that the run" in caplog.text

@@ -79,7 +79,20 @@ def test_rounds_of_other_images_or_tags_are_passed_over(whole):
     assert final is None or "rounds" not in str(final.folder)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"settings": {}}', '{"finished": 1}', "null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        '{"settings": {}}',
+        '{"finished": 1}',
+        "null",
+        '{"finished": true, "after": []}',
+        '{"finished": true, "settings": 5}',
+        '{"finished": false, "summary": "x"}',
+        '{"finished": false, "notes": null}',
+    ],
+)
 def test_a_damaged_state_of_a_stage_is_told(run, content):
     folder = run.path / "01_classify"
     folder.mkdir(exist_ok=True)

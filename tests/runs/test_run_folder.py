@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from painted import note_run
 from tag2mask.disk import write_labels, write_unit
@@ -341,3 +342,14 @@ def test_looking_up_one_image_does_not_read_the_list_of_all(tmp_path):
     assert "a" not in run.predictions
     with pytest.raises(ValueError, match=r"run\.json"):
         len(run.seeds)
+
+
+def test_a_damaged_checkpoint_is_told(run):
+    stage = run.open_stage(A, Settings())
+    checkpoint = stage.path / "checkpoint.safetensors"
+    for content in (b"\x00" * 50, b"", save({"w": torch.zeros(1)}), save({"w": torch.zeros(1)}, {"state": "[1"})):
+        checkpoint.write_bytes(content)
+        with pytest.raises(ValueError, match=r"checkpoint\.safetensors: expected the checkpoint of a training"):
+            stage.load_checkpoint()
+        with pytest.raises(ValueError, match=r"checkpoint\.safetensors"):
+            run.open_stage(A, Settings(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from tag2mask.pipelines.affinitynet import AffinityNetSettings
@@ -9,9 +10,22 @@ from tag2mask.pipelines.ial_settings import IALSettings
 from tag2mask.runs.manifest import MANIFEST
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.settings import nested_settings_from
+from tag2mask.runs.stage_folder import state_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+SETTINGS_OF_STAGES = {
+    "01_classify": ("classify",),
+    "02_localize": ("localize",),
+    "03_seed": ("seed", "crf"),
+    "04_affinity": ("affinity",),
+    "05_walk": ("walk", "crf"),
+    "06_segment": ("segment",),
+}
+"""Stage -> the settings that it is made with, as ``run.json`` has them."""
 
 
 def open_run(path: str | Path) -> RunFolder:
@@ -27,6 +41,18 @@ def open_run(path: str | Path) -> RunFolder:
     run = RunFolder.existing(path)
     manifest, file = run.manifest(), run.path / MANIFEST
     nested_settings_from(AffinityNetSettings, manifest.settings, f"{file}: settings", complete=manifest.is_complete)
+    for stage, parts in SETTINGS_OF_STAGES.items():
+        made = state_of(run.path / stage)
+        now = {name: value for part in parts for name, value in manifest.settings.get(part, {}).items()}
+        known = made.get("settings", {})
+        if other := [name for name, value in now.items() if known.get(name, value) != value and name != "weights"]:
+            logger.warning(
+                "%s: made with other settings than %s has (%s): a start with these was stopped before it came here. "
+                "`tag2mask run` goes on.",
+                run.path / stage,
+                MANIFEST,
+                ", ".join(f"{name} {known[name]} instead of {now[name]}" for name in other),
+            )
     if manifest.ial:
         nested_settings_from(IALSettings, manifest.ial, f"{file}: ial", complete=manifest.is_complete)
     return run

@@ -19,12 +19,12 @@ from tag2mask.learning.segmenter import GivenSegmenter, looking_segmenter, modul
 from tag2mask.learning.segmenting import SegmentSettings, build_segmenter, image_probabilities, mask_of
 from tag2mask.nets.looking import looking_copy
 from tag2mask.ops.sizes import size_of
-from tag2mask.pipelines.affinitynet import settings_of
 from tag2mask.pipelines.new_images import check_out, new_images
 from tag2mask.pipelines.opened import open_run
 from tag2mask.progress import track
 from tag2mask.report.pictures import overlay
 from tag2mask.runs.places import PAIRWISE, SEGMENT, UNARY
+from tag2mask.runs.stage_folder import settings_made_with
 from tag2mask.runtime import Runtime
 from tag2mask.weights.trained import load_trained
 
@@ -151,7 +151,7 @@ def load(path: str | Path, *, runtime: Runtime | None = None, segmenter: Segment
         raise ValueError(
             f"{run.path}: expected a finished run, its segmenter is not trained. Start it again to finish."
         )
-    settings = settings_of(run).segment
+    settings = settings_made_with(run.path / SEGMENT, SegmentSettings, complete=run.manifest().is_complete)
     given = "" if segmenter is None else GivenSegmenter.of(segmenter).segmenter
     if given != summary.segmenter:
         raise ValueError(

@@ -252,6 +252,13 @@ def data_of(run: RunFolder, moved: Path | None = None, *, split: str | None = No
         source = replace(source, split=split)
     data = open_source(source)
     check_same(run, run.manifest(), data, None)
+    if split is None and data.digest() != run.manifest().digest:
+        logger.warning(
+            "%s: the images or tags are not those that the run in %s was made from; numbers may mean little. `tag2mask "
+            "run` makes anew what depends on the change.",
+            source.path,
+            run.path,
+        )
     return data
 
 

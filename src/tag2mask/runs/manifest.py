@@ -155,7 +155,10 @@ def read_manifest(run: Path) -> Manifest:
     if type(version) is not int or version != SCHEMA_VERSION:
         found = "nothing" if version is None else repr(version)[:60]
         raise ValueError(f"{file}: schema_version: expected {SCHEMA_VERSION}, found {found}. {OTHER_VERSION}")
-    return typed(Manifest, content, str(file))
+    manifest = typed(Manifest, content, str(file))
+    if missing := [name for name in Manifest.__dataclass_fields__ if name not in content]:
+        raise ValueError(f"{file}: {missing[0]}: expected a value, found nothing. {OTHER_VERSION}")
+    return manifest
 
 
 def write_manifest(run: Path, manifest: Manifest, names: ImageNames | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tag2mask.runs import artefacts
@@ -19,14 +18,22 @@ from tag2mask.runs.places import (
     SUPERPIXELS,
     UNARY,
 )
-from tag2mask.runs.settings import Settings, settings_from
-from tag2mask.runs.stage_folder import STATE, WEIGHTS, Upstream, check_weights, load_weights_file, state_of, summary_of
+from tag2mask.runs.stage_folder import (
+    WEIGHTS,
+    Upstream,
+    check_weights,
+    load_weights_file,
+    settings_made_with,
+    state_of,
+    summary_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.records import PseudoMask, Seeds, SoftMask
     from tag2mask.runs.run_folder import RunFolder
+    from tag2mask.runs.settings import Settings
     from tag2mask.runs.stage_summary import StageSummary
 
 Record = TypeVar("Record")
@@ -100,9 +107,7 @@ class Round:
             stage: one that was begun.
             kind: their class.
         """
-        kept: dict[str, Any] = state_of(self.path / stage).get("settings", {})
-        own = {name: kept[name] for name in (field.name for field in fields(kind)) if name in kept}
-        return settings_from(kind, own, str(self.path / stage / STATE))
+        return settings_made_with(self.path / stage, kind)
 
     def weights(self, stage: str) -> dict[str, Tensor]:
         """The trained weights of one of its stages.

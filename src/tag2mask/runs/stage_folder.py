@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from pydantic_core import to_jsonable_python
@@ -14,11 +15,12 @@ from safetensors.torch import load_file
 
 from tag2mask.disk import read_json, write_json
 from tag2mask.runs.encodings import write_weights
+from tag2mask.runs.settings import Settings, settings_from
 from tag2mask.runs.stage_summary import StageSummary, TrainingState
 from tag2mask.runs.typed import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from typing import Unpack
 
@@ -33,6 +35,16 @@ STATE, WEIGHTS, CHECKPOINT = "stage.json", "weights.safetensors", "checkpoint.sa
 """The files of a stage beside its artefacts."""
 
 Value = TypeVar("Value")
+
+_KINDS: Mapping[str, type] = {
+    "settings": dict,
+    "after": dict,
+    "summary": dict,
+    "notes": dict,
+    "key": str,
+    "digest": str,
+}
+"""What a stage's state may hold beside ``finished``."""
 
 
 class Told(TypedDict, total=False):
@@ -156,8 +168,7 @@ class StageFolder:
         path = self.path / CHECKPOINT
         if not path.is_file():
             return None
-        with safe_open(str(path), framework="pt") as file:
-            content = json.loads(file.metadata()["state"])
+        with _checkpoint(path) as (file, content):
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
         self._seconds_before = float(content.pop("seconds", 0.0))
         state = typed(TrainingState, content, str(path))
@@ -226,10 +237,13 @@ def state_of(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     state: Any = read_json(file)
-    if not isinstance(state, dict) or not isinstance(state.get("finished"), bool):
+    sound = isinstance(state, dict) and isinstance(state.get("finished"), bool)
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(state.get(name, kind()), kind)] if sound else []
+    if not sound or wrong:
+        found = f"{wrong[0]}: {str(state[wrong[0]])[:60]!r}" if wrong else repr(str(state)[:60])
         raise ValueError(
-            f"{file}: expected the state of a stage, with 'finished', found {str(state)[:60]!r}. It is damaged: move "
-            f"the folder {path} away, and start again to make it anew."
+            f"{file}: expected the state of a stage, with 'finished', found {found}. It is damaged: move the folder "
+            f"{path} away, and start again to make it anew."
         )
     return {"settings": {}, "after": {}, **state}
 
@@ -246,10 +260,39 @@ def summary_of(path: Path) -> StageSummary | None:
 
 def seconds_of(path: Path) -> float:
     """The time that a stage took, as far as its folder says: finished, or until its last checkpoint."""
-    if summary := state_of(path).get("summary"):
-        return float(summary.get("seconds", 0.0))
+    if told := state_of(path).get("summary"):
+        return typed(float, told.get("seconds", 0.0), f"{path / STATE}: seconds")
     checkpoint = path / CHECKPOINT
     if not checkpoint.is_file():
         return 0.0
-    with safe_open(str(checkpoint), framework="pt") as file:
-        return float(json.loads(file.metadata()["state"]).get("seconds", 0.0))
+    with _checkpoint(checkpoint) as (_, content):
+        return float(content.get("seconds", 0.0))
+
+
+def settings_made_with(path: Path, kind: type[Settings], *, complete: bool = True) -> Settings:
+    """The settings that a stage was made with, which ``run.json`` may have newer ones of.
+
+    Args:
+        path: the stage's folder.
+        kind: their class.
+        complete: see `tag2mask.runs.settings.settings_from`.
+
+    Raises:
+        ValueError: if they are damaged.
+    """
+    kept: dict[str, Any] = state_of(path).get("settings", {})
+    own = {name: kept[name] for name in (field.name for field in fields(kind)) if name in kept}
+    return settings_from(kind, own, str(path / STATE), complete=complete)
+
+
+@contextmanager
+def _checkpoint(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A checkpoint's tensors, by a file of safetensors, and its state."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            yield file, json.loads(file.metadata()["state"])
+    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path}: expected the checkpoint of a training, found none that can be read ({error}). Delete it: the "
+            "training begins anew."
+        ) from error
