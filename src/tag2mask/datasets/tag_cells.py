@@ -27,6 +27,9 @@ _QUOTES = "\"'`\u201c\u201d\u201e\u2018"
 _CHOICES = re.compile("(choices?|[a-z]*labels?)$")
 """Under these keys Label Studio's cells hold names."""
 
+_SET = re.compile(r"(?:frozen)?set\((\s*|[\[{(].*[\]})])\)", re.DOTALL)
+"""As Python prints a set that braces do not say."""
+
 Words = tuple[str, ...]
 
 
@@ -93,7 +96,8 @@ def read_tag_cells(cells: Sequence[str], known: Collection[str] | None, place: C
     listed: dict[str, tuple[str | int, ...]] = {}
     for row, cell in enumerate(cells):
         text = cell.strip()
-        if text not in listed and text[:1] in ("[", "{", "(") and text not in (known or ()):
+        looks_listed = text[:1] in ("[", "{", "(") or _SET.fullmatch(text) is not None
+        if text not in listed and looks_listed and text not in (known or ()):
             try:
                 found = _list_cell(text)
             except NotReadableError as error:
@@ -157,6 +161,9 @@ def _list_cell(text: str) -> tuple[str | int, ...] | None:
     Raises:
         NotReadableError: if it begins like a list and is none; the message says why, after "which".
     """
+    if python_set := _SET.fullmatch(text):
+        inner = python_set[1].strip()
+        return _list_cell(inner) if inner else ()
     numbers = re.fullmatch(r"\[\s*((?:-?\d+\.?\d*\s*)*)\]", text)
     if numbers:  # As numpy prints a vector.
         return tuple(_number(float(word)) for word in numbers[1].split())
