@@ -13,6 +13,7 @@ from tag2mask.datasets.table_file import Cells, as_text, json_lines, json_record
 from tag2mask.datasets.table_text import decode
 from tag2mask.datasets.tag_cells import is_background, one_spelling, read_tag_cells, tidy
 from tag2mask.datasets.tag_row import TagRow
+from tag2mask.datasets.tag_votes import without_denied
 from tag2mask.datasets.tag_words import check_words
 from tag2mask.sources import TagReading
 
@@ -51,7 +52,7 @@ def read_tag_table(
         fits: whether a cell names an image; it chooses between several columns that may name images.
 
     Returns:
-        A row for each row of the table.
+        A row for each row of the table, less those whose tag another column denies.
 
     Raises:
         ValueError: if the file is no such table, or a tag can be no name of a class.
@@ -76,7 +77,7 @@ def _table_rows(
         logger.warning("%s: %s.", path, note)
     if columns.flags:
         return _flag_rows(path, cells, columns)
-    return _tag_rows(path, cells, columns, known)
+    return without_denied(path, cells, columns, _tag_rows(path, cells, columns, known))
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
