@@ -14,6 +14,7 @@ from tag2mask.datasets.tag_cells import read_tag_cells, split_tags
         (["polar bear|cow", "", "cow|cow"], [("polar bear", "cow"), (), ("cow",)]),
         (["cow  car\tdog"], [("cow", "car", "dog")]),
         (["cow background", "Background"], [("cow",), ()]),
+        (["cow car", "Not labeled", "No Finding"], [("cow", "car"), ("Not labeled",), ("No Finding",)]),
         ([], []),
     ],
 )

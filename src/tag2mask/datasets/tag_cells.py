@@ -30,6 +30,9 @@ _CHOICES = re.compile("(choices?|[a-z]*labels?)$")
 _SET = re.compile(r"(?:frozen)?set\((\s*|[\[{(].*[\]})])\)", re.DOTALL)
 """As Python prints a set that braces do not say."""
 
+_ONE_PHRASE = re.compile(r"\s*(not|no)\s+(labell?ed|findings?|objects?|label|tag)\s*", re.IGNORECASE)
+"""Cells that mean no tag, or that nobody looked; their spaces separate no names."""
+
 Words = tuple[str, ...]
 
 
@@ -144,7 +147,7 @@ def _split(cells: Sequence[str], known: Collection[str] | None) -> list[list[str
         if not way:
             return [[cell] for cell in cells]
         marks = "[" + re.escape(way).replace(r"\ ", r"\s") + "]"
-        return [re.split(marks, cell) for cell in cells]
+        return [[cell] if _ONE_PHRASE.fullmatch(cell) else re.split(marks, cell) for cell in cells]
 
     if known is None:
         splits = [split(ways[0])]
