@@ -74,6 +74,9 @@ def test_quotes_and_brackets_are_refused(tag: str) -> None:
     ("cells", "told"),
     [
         (["cow", "No Finding", "No Finding"], ["2 rows have the tag 'No Finding'", '--background-tag "No Finding"']),
+        (["cow", "No_Finding"], ["1 rows have the tag 'No_Finding'", "--background-tag No_Finding"]),
+        (["cow", "no-finding", "no-finding"], ["--background-tag no-finding"]),
+        (["cow", "NoFinding"], ["--background-tag NoFinding"]),
         (["cow", "good"], ["--background-tag good"]),
         (["cow", "good", "cow;good"], []),
         (["good", "good"], []),

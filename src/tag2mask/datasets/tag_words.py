@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tag2mask.datasets.table_columns import column_key
 from tag2mask.datasets.tag_cells import is_odd
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ NOTHING_WORDS = frozenset(
     {"no finding", "no findings", "nofinding", "normal", "good", "healthy", "none", "ok", "negative", "nothing",
      "no object", "no objects", "clean", "no label", "no tag", "unlabeled", "unlabelled", "other"}
 )  # fmt: skip
-"""Tags that may mean "none of the classes"; a person decides."""
+"""Tags that may mean "none of the classes", also as No_Finding or no-finding; a person decides."""
 
 _MISSING = re.compile(
     r"(?i:nan|<nan>|null|<na>|n/a|#n/a|n\.a\.|nil|nat|unlabell?ed|unknown|not[ _-]labell?ed|todo)|NA|None|-+|\?+"
@@ -97,8 +98,9 @@ def tell_nothing_words(place: Path, rows: Iterable[TagRow], known: Collection[st
         known: the class names, if there is a list of them; these are not doubted.
     """
     alone, together = _counts(rows)
+    words = {column_key(word) for word in NOTHING_WORDS}
     for tag in sorted(alone):
-        doubted = tag.casefold() in NOTHING_WORDS and tag not in (known or ()) and not together[tag]
+        doubted = column_key(tag) in words and tag not in (known or ()) and not together[tag]
         if doubted and len(alone.keys() | together.keys()) > 1:
             logger.warning(
                 "%s: %d rows have the tag %r, never beside another one. If it means none of the classes, give "
