@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 _HABIT = 3
 """Words that stand only beside each other in so many cells may be one name."""
+
+_NUMBERED = re.compile(r"(\d+)\s*(?:[\s:.,;=)|-])\s*(\D.*)")
+"""A line of a list of classes that begins with a number, as 0 cat or 1: cat."""
 
 _AS_USUAL = TagReading()
 _JSON_REMEDY = 'Write {"image": ["tag", "tag"], "image of background": []}.'
@@ -90,6 +94,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     names = tuple(one_spelling(name) for name in split_colours(path, lines)[0])
     if not names:
         raise ValueError(f"{path}: expected a class name per line, found none. Fill or remove the file.")
+    _check_lines(path, names)
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise ValueError(f"{path}: expected each class once, found {', '.join(twice)} twice. Remove one.")
@@ -100,6 +105,25 @@ def read_classes(path: Path) -> tuple[str, ...]:
             "background is label 0 of every mask, and the first class is label 1."
         )
     return names
+
+
+def _check_lines(path: Path, names: Sequence[str]) -> None:
+    """Refuse several names in a single line, and lines that are numbered in order."""
+    parts = tidy(re.split("[,;|]", names[0]))
+    if len(names) == 1 and len(parts) > 1:
+        raise ValueError(
+            f"{path}: expected one class per line, found {names[0][:60]!r} as the only line. Write each of its "
+            f"{len(parts)} names on a line of its own."
+        )
+    numbered = [_NUMBERED.fullmatch(name) for name in names]
+    pairs = [(int(match[1]), match[2]) for match in numbered if match is not None]
+    first = pairs[0][0] if pairs else -1
+    in_order = [number for number, _ in pairs] == list(range(first, first + len(names)))
+    if in_order and first in (0, 1) and len({name for _, name in pairs}) == len(names):
+        raise ValueError(
+            f"{path}: expected class names, found numbers before them, as {names[0]!r}. Remove the numbers: "
+            "the order of the lines gives them."
+        )
 
 
 def read_names(path: Path) -> list[str]:
