@@ -28,7 +28,7 @@ def test_which_rows_name_columns(row: str, known: bool) -> None:
 def test_the_surest_column_of_tags_counts_and_others_are_told() -> None:
     found = find_columns(TABLE, cells_of("class,image,labels", "1,a,cow"), TagReading(), bool)
     assert (found.image, found.tags, found.flags) == (1, (2,), ())
-    assert "tags are in column 'labels'; class is passed over" in found.notes[0]
+    assert "tags are in column 'labels'; passed over: class." in found.notes[0]
     named = find_columns(TABLE, cells_of("class,image,labels", "1,a,cow"), TagReading(tag_column="class"), bool)
     assert (named.tags, named.notes) == ((0,), ())
 
@@ -63,3 +63,25 @@ def test_flags_and_keys() -> None:
     with pytest.raises(ValueError, match=r"here, found '0\.7'"):
         flag("0.7", "here")
     assert column_key("Image-Pfad (neu)") == "imagepfadneu"
+
+
+def test_columns_beside_the_tags_are_told_in_a_line() -> None:
+    cells = cells_of("image,tags,width,,by", "a,cow,9,,me")
+    (note,) = find_columns(TABLE, cells, TagReading(), bool).notes
+    assert "tags are in column 'tags'; passed over: width, by." in note
+    cells = cells_of("image,tag1,tag2,by", "a,cow,,me")
+    assert "2 columns: tag1, tag2; passed over: by." in find_columns(TABLE, cells, TagReading(), bool).notes[0]
+    assert not find_columns(TABLE, cells_of("image,tags", "a,cow"), TagReading(), bool).notes
+
+
+@pytest.mark.parametrize("name", ["split", "Subset", "set"])
+@pytest.mark.parametrize("tags", ["tags", "animals", "cow"])
+def test_a_column_of_splits_is_told(name: str, tags: str) -> None:
+    cell = "1" if tags == "cow" else "cow"
+    cells = cells_of(f"image,{tags},{name}", f"a,{cell},train", f"b,{cell},Val")
+    found = find_columns(TABLE, cells, TagReading(tag_column=None if tags != "animals" else tags), bool)
+    assert f"column {name!r} (Val, train) is not used" in found.notes[0]
+    assert "val.txt" in found.notes[0]
+    assert name not in " ".join(found.notes[1:]).split() or tags == "cow"
+    other = find_columns(TABLE, cells_of(f"image,tags,{name}", "a,cow,7"), TagReading(), bool)
+    assert "is not used" not in other.notes[0]

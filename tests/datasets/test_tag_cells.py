@@ -14,6 +14,7 @@ from tag2mask.datasets.tag_cells import read_tag_cells, split_tags
         (["polar bear|cow", "", "cow|cow"], [("polar bear", "cow"), (), ("cow",)]),
         (["cow  car\tdog"], [("cow", "car", "dog")]),
         (["cow background", "Background"], [("cow",), ()]),
+        (["cow car", "Not labeled", "No Finding"], [("cow", "car"), ("Not labeled",), ("No Finding",)]),
         ([], []),
     ],
 )
@@ -52,6 +53,9 @@ def place(row: int) -> str:
         (['[{"x": 3, "rectanglelabels": ["cow"]}, {"rectanglelabels": ["car"]}]'], [("cow", "car")]),
         (['{"choices": ["cow", "car"]}', "polar bear"], [("cow", "car"), ("polar bear",)]),
         (["[]", "cow car"], [(), ("cow", "car")]),
+        (["set()", "frozenset()", "{'cow'}"], [(), (), ("cow",)]),
+        (["frozenset({'polar bear'})", "set(['cow', 'car'])"], [("polar bear",), ("cow", "car")]),
+        (["set(old) cow;car", "car"], [("set(old) cow", "car"), ("car",)]),
         (["(old) cow;car", "car"], [("(old) cow", "car"), ("car",)]),
         (["cow  shed;cow", "cow shed"], [("cow shed", "cow"), ("cow shed",)]),
         (["e\u0301t\u00e9"], [("\u00e9t\u00e9",)]),

@@ -162,3 +162,12 @@ def test_a_text_that_is_no_table(tmp_path: Path) -> None:
     assert other_text(tmp_path) == ""
     (tmp_path / "labels.txt").write_text("a cow\n")
     assert other_text(tmp_path) == ", but labels.txt, which is no table"
+
+
+@pytest.mark.parametrize("name", ["No Finding", "No_Finding", "no-finding", "NoFinding"])
+@pytest.mark.parametrize("text", ["image,cow,{}\na,1,0\nb,0,1\n", "image,tags\na,cow;\nb,{}\n"])
+def test_a_column_or_tag_of_no_finding_is_doubted(
+    text: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows_of(tmp_path, text.format(name))
+    assert f"1 rows have the tag {name!r}, never beside another one" in caplog.text

@@ -167,3 +167,22 @@ def test_lists_and_classes_of_windows(tmp_path: Path, caplog: pytest.LogCaptureF
     assert read_names(tmp_path / "val.txt") == ["a b.jpg", "c"]
     with pytest.raises(ValueError, match="expected a text file"):
         read_names(tmp_path / "gone.txt")
+
+
+@pytest.mark.parametrize("text", ["cat, dog\n", "cat;dog", "cat | dog\n\n"])
+def test_classes_in_a_single_line_are_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"classes\.txt: expected one class per line, .* each of its 2 names"):
+        read_classes(write(tmp_path / "classes.txt", text))
+
+
+@pytest.mark.parametrize("text", ["0 cat\n1 dog\n", "1: cat\n2: polar bear", "0,cat\n1,dog", "1. cat\n2. dog", "0 cat"])
+def test_numbers_before_classes_are_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"classes\.txt: expected class names, found numbers .* Remove the numbers"):
+        read_classes(write(tmp_path / "classes.txt", text))
+
+
+@pytest.mark.parametrize(
+    "text", ["tench, fish\ncow", "1 euro\n2 euro", "7 up\ncow", "2 cats\n3 dogs", "0\n1", "3d print\n4 wheels", "cat,"]
+)
+def test_classes_with_commas_and_numbers_may_be_names(text: str, tmp_path: Path) -> None:
+    assert read_classes(write(tmp_path / "classes.txt", text)) == tuple(text.split("\n"))

@@ -22,7 +22,11 @@ def tags(rows: list[TagRow]) -> list[tuple[str, ...]]:
     return [row.tags for row in rows]
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "None", "N/A", "n/a", "NULL", "NA", "-", "--", "<NA>", "?"])
+@pytest.mark.parametrize(
+    "word",
+    ["nan", "NaN", "None", "N/A", "n/a", "NULL", "NA", "-", "--", "<NA>", "?", "-1", "-9.0", "unlabeled", "Unlabelled",
+     "UNKNOWN", "not labeled", "not_labelled", "TODO"],
+)  # fmt: skip
 def test_a_slip_is_told_with_its_line(word: str) -> None:
     cells = rows_of(*["cow"] * 20, word)
     with pytest.raises(ValueError, match=r"tags\.csv, line 22: expected tags, found .* leave the cell empty") as caught:
@@ -40,7 +44,12 @@ def test_a_habit_is_told_with_its_option(empty: int, others: int) -> None:
         check_words(TABLE, cells, TagReading(), None)
 
 
-@pytest.mark.parametrize("word", ["Nana", "none of these", "na", "a-b"])
+def test_numbers_below_zero_beside_numbers_are_names() -> None:
+    assert tags(check_words(TABLE, rows_of("1", "-1"), TagReading(), None)) == [("1",), ("-1",)]
+    assert tags(check_words(TABLE, rows_of("cow", "cow;-1"), TagReading(), None)) == [("cow",), ("cow", "-1")]
+
+
+@pytest.mark.parametrize("word", ["Nana", "none of these", "na", "a-b", "unknown bird", "unit -1"])
 def test_names_like_these_are_names(word: str) -> None:
     assert tags(check_words(TABLE, rows_of("cow", word), TagReading(), None)) == [("cow",), (word,)]
 
@@ -65,6 +74,9 @@ def test_quotes_and_brackets_are_refused(tag: str) -> None:
     ("cells", "told"),
     [
         (["cow", "No Finding", "No Finding"], ["2 rows have the tag 'No Finding'", '--background-tag "No Finding"']),
+        (["cow", "No_Finding"], ["1 rows have the tag 'No_Finding'", "--background-tag No_Finding"]),
+        (["cow", "no-finding", "no-finding"], ["--background-tag no-finding"]),
+        (["cow", "NoFinding"], ["--background-tag NoFinding"]),
         (["cow", "good"], ["--background-tag good"]),
         (["cow", "good", "cow;good"], []),
         (["good", "good"], []),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tag2mask.datasets.images import image_suffixes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from tag2mask.datasets.table_file import Cells
@@ -39,6 +39,12 @@ NO_CLASS_NAMES = frozenset(
 
 SHOWN = frozenset({"1", "1.0", "true", "yes", "t", "y", "x"})
 NOT_SHOWN = frozenset({"0", "0.0", "false", "no", "f", "n", ""})
+
+_SPLIT_NAMES = frozenset({"split", "splits", "subset", "set", "partition", "phase", "usage", "datasplit", "dataset"})
+_SPLIT_WORDS = frozenset(
+    {"train", "training", "trn", "val", "valid", "validation", "validate", "dev", "test", "testing", "eval", "holdout",
+     "trainval", "unused"}
+)  # fmt: skip
 
 _CELLS_TRIED = 200
 """So many rows show which of several columns names the images."""
@@ -96,25 +102,57 @@ def find_columns(path: Path, cells: Cells, reading: TagReading, fits: Callable[[
     if image is None:
         image = _image_column(path, cells, fits, notes)
     tag = _named(path, cells, reading.tag_column, "--tag-column")
+    splits = [place for place in range(len(cells.header)) if place not in (image, tag) and _is_split(cells, place)]
+    notes += [_split_note(cells, place) for place in splits]
     if tag is not None:
         return Columns(image, (tag,), (), tuple(notes))
+    tags = _tag_columns(cells, image, splits, notes)
+    return Columns(image, tags, () if tags else _flag_columns(path, cells, image, notes), tuple(notes))
+
+
+def _tag_columns(cells: Cells, image: int, splits: Sequence[int], notes: list[str]) -> tuple[int, ...]:
+    """The column of tags by its name, or several that are numbered; none: there may be one per class."""
     keys = [column_key(name) for name in cells.header]
     named = [keys.index(name) for name in TAG_NAMES if name in keys and keys.index(name) != image]
     if named:
-        if len(named) > 1:
-            others = ", ".join(cells.header[place].strip() for place in named[1:])
+        others = _names_without(cells, {image, named[0], *splits})
+        if others:
             notes.append(
-                f"tags are in column {cells.header[named[0]].strip()!r}; {others} is passed over. "
+                f"tags are in column {cells.header[named[0]].strip()!r}; passed over: {others}. "
                 "If another one holds them, name it with --tag-column"
             )
-        return Columns(image, (named[0],), (), tuple(notes))
+        return (named[0],)
     numbered = tuple(p for p, key in enumerate(keys) if re.fullmatch(r"(tag|label|class|category)s?\d+", key))
-    if numbered and not all(is_flag(row[place]) for row in cells.rows for place in numbered):
-        names = ", ".join(cells.header[place].strip() for place in numbered)
-        notes.append(f"tags are in {len(numbered)} columns: {names}. If only one holds them, name it with --tag-column")
-        return Columns(image, numbered, (), tuple(notes))
-    flags = _flag_columns(path, cells, image, notes)
-    return Columns(image, (), flags, tuple(notes))
+    if not numbered or all(is_flag(row[place]) for row in cells.rows for place in numbered):
+        return ()
+    names = ", ".join(cells.header[place].strip() for place in numbered)
+    others = _names_without(cells, {image, *numbered, *splits})
+    what = f"tags are in {len(numbered)} columns: {names}" + (f"; passed over: {others}" if others else "")
+    notes.append(f"{what}. If only one holds them, name it with --tag-column")
+    return numbered
+
+
+def _names_without(cells: Cells, gone: Collection[int]) -> str:
+    """The names of the other columns, the first twenty of them."""
+    names = [name.strip() for place, name in enumerate(cells.header) if place not in gone and name.strip()]
+    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+
+
+def _is_split(cells: Cells, place: int) -> bool:
+    """Whether a column says which images are for training, and which are held out."""
+    if column_key(cells.header[place]) not in _SPLIT_NAMES:
+        return False
+    words = {column_key(row[place]) for row in cells.rows} - {""}
+    return bool(words) and words <= _SPLIT_WORDS
+
+
+def _split_note(cells: Cells, place: int) -> str:
+    words = sorted({row[place].strip() for row in cells.rows} - {""})
+    return (
+        f"column {cells.header[place].strip()!r} ({', '.join(words)}) is not used: train.txt and val.txt beside the "
+        "images say which are held out. Write the names of images to hold out into val.txt, one per line, and those "
+        "of training into train.txt"
+    )
 
 
 def flag(cell: str, place: str) -> bool:

@@ -27,6 +27,12 @@ _QUOTES = "\"'`\u201c\u201d\u201e\u2018"
 _CHOICES = re.compile("(choices?|[a-z]*labels?)$")
 """Under these keys Label Studio's cells hold names."""
 
+_SET = re.compile(r"(?:frozen)?set\((\s*|[\[{(].*[\]})])\)", re.DOTALL)
+"""As Python prints a set that braces do not say."""
+
+_ONE_PHRASE = re.compile(r"\s*(not|no)\s+(labell?ed|findings?|objects?|label|tag)\s*", re.IGNORECASE)
+"""Cells that mean no tag, or that nobody looked; their spaces separate no names."""
+
 Words = tuple[str, ...]
 
 
@@ -93,7 +99,8 @@ def read_tag_cells(cells: Sequence[str], known: Collection[str] | None, place: C
     listed: dict[str, tuple[str | int, ...]] = {}
     for row, cell in enumerate(cells):
         text = cell.strip()
-        if text not in listed and text[:1] in ("[", "{", "(") and text not in (known or ()):
+        looks_listed = text[:1] in ("[", "{", "(") or _SET.fullmatch(text) is not None
+        if text not in listed and looks_listed and text not in (known or ()):
             try:
                 found = _list_cell(text)
             except NotReadableError as error:
@@ -140,7 +147,7 @@ def _split(cells: Sequence[str], known: Collection[str] | None) -> list[list[str
         if not way:
             return [[cell] for cell in cells]
         marks = "[" + re.escape(way).replace(r"\ ", r"\s") + "]"
-        return [re.split(marks, cell) for cell in cells]
+        return [[cell] if _ONE_PHRASE.fullmatch(cell) else re.split(marks, cell) for cell in cells]
 
     if known is None:
         splits = [split(ways[0])]
@@ -157,6 +164,9 @@ def _list_cell(text: str) -> tuple[str | int, ...] | None:
     Raises:
         NotReadableError: if it begins like a list and is none; the message says why, after "which".
     """
+    if python_set := _SET.fullmatch(text):
+        inner = python_set[1].strip()
+        return _list_cell(inner) if inner else ()
     numbers = re.fullmatch(r"\[\s*((?:-?\d+\.?\d*\s*)*)\]", text)
     if numbers:  # As numpy prints a vector.
         return tuple(_number(float(word)) for word in numbers[1].split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from tag2mask.datasets.table_file import Cells, as_text, json_lines, json_record
 from tag2mask.datasets.table_text import decode
 from tag2mask.datasets.tag_cells import is_background, one_spelling, read_tag_cells, tidy
 from tag2mask.datasets.tag_row import TagRow
+from tag2mask.datasets.tag_votes import without_denied
 from tag2mask.datasets.tag_words import check_words
 from tag2mask.sources import TagReading
 
@@ -28,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 _HABIT = 3
 """Words that stand only beside each other in so many cells may be one name."""
+
+_NUMBERED = re.compile(r"(\d+)\s*(?:[\s:.,;=)|-])\s*(\D.*)")
+"""A line of a list of classes that begins with a number, as 0 cat or 1: cat."""
 
 _AS_USUAL = TagReading()
 _JSON_REMEDY = 'Write {"image": ["tag", "tag"], "image of background": []}.'
@@ -51,7 +56,7 @@ def read_tag_table(
         fits: whether a cell names an image; it chooses between several columns that may name images.
 
     Returns:
-        A row for each row of the table.
+        A row for each row of the table, less those whose tag another column denies.
 
     Raises:
         ValueError: if the file is no such table, or a tag can be no name of a class.
@@ -76,7 +81,7 @@ def _table_rows(
         logger.warning("%s: %s.", path, note)
     if columns.flags:
         return _flag_rows(path, cells, columns)
-    return _tag_rows(path, cells, columns, known)
+    return without_denied(path, cells, columns, _tag_rows(path, cells, columns, known))
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -89,6 +94,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     names = tuple(one_spelling(name) for name in split_colours(path, lines)[0])
     if not names:
         raise ValueError(f"{path}: expected a class name per line, found none. Fill or remove the file.")
+    _check_lines(path, names)
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise ValueError(f"{path}: expected each class once, found {', '.join(twice)} twice. Remove one.")
@@ -99,6 +105,25 @@ def read_classes(path: Path) -> tuple[str, ...]:
             "background is label 0 of every mask, and the first class is label 1."
         )
     return names
+
+
+def _check_lines(path: Path, names: Sequence[str]) -> None:
+    """Refuse several names in a single line, and lines that are numbered in order."""
+    parts = tidy(re.split("[,;|]", names[0]))
+    if len(names) == 1 and len(parts) > 1:
+        raise ValueError(
+            f"{path}: expected one class per line, found {names[0][:60]!r} as the only line. Write each of its "
+            f"{len(parts)} names on a line of its own."
+        )
+    numbered = [_NUMBERED.fullmatch(name) for name in names]
+    pairs = [(int(match[1]), match[2]) for match in numbered if match is not None]
+    first = pairs[0][0] if pairs else -1
+    in_order = [number for number, _ in pairs] == list(range(first, first + len(names)))
+    if in_order and first in (0, 1) and len({name for _, name in pairs}) == len(names):
+        raise ValueError(
+            f"{path}: expected class names, found numbers before them, as {names[0]!r}. Remove the numbers: "
+            "the order of the lines gives them."
+        )
 
 
 def read_names(path: Path) -> list[str]:

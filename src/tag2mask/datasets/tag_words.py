@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tag2mask.datasets.table_columns import column_key
 from tag2mask.datasets.tag_cells import is_odd
 
 if TYPE_CHECKING:
@@ -23,9 +24,15 @@ NOTHING_WORDS = frozenset(
     {"no finding", "no findings", "nofinding", "normal", "good", "healthy", "none", "ok", "negative", "nothing",
      "no object", "no objects", "clean", "no label", "no tag", "unlabeled", "unlabelled", "other"}
 )  # fmt: skip
-"""Tags that may mean "none of the classes"; a person decides."""
+"""Tags that may mean "none of the classes", also as No_Finding or no-finding; a person decides."""
 
-_MISSING = re.compile(r"(?i:nan|<nan>|null|<na>|n/a|#n/a|n\.a\.|nil|nat)|NA|None|-+|\?+")
+_MISSING = re.compile(
+    r"(?i:nan|<nan>|null|<na>|n/a|#n/a|n\.a\.|nil|nat|unlabell?ed|unknown|not[ _-]labell?ed|todo)|NA|None|-+|\?+"
+)
+_BELOW_ZERO = re.compile(r"-\d*\.?\d+")
+"""Alone in a cell beside names, as -1, such a number stands for a missing value, too."""
+
+_NUMBER = re.compile(r"-?\d*\.?\d+%?")
 _MARKS = ",;|#/+&:~*\\-_"
 _SCORED = re.compile(r"(.*\w)\s*[:=(]\s*\d*\.?\d+%?\)?")
 
@@ -52,6 +59,9 @@ def check_words(path: Path, rows: Sequence[TagRow], reading: TagReading, known: 
     rows = without_background(path, rows, reading)
     every = {tag for row in rows for tag in row.tags} - names
     missing = {tag for tag in every if _MISSING.fullmatch(tag)}
+    if not all(map(_NUMBER.fullmatch, every - missing)) or names:
+        alone = {row.tags[0] for row in rows if len(row.tags) == 1}
+        missing |= {tag for tag in alone & every if _BELOW_ZERO.fullmatch(tag)}
     if missing and not reading.none_means_no_tag:
         raise ValueError(_missing_words(path, rows, missing))
     for row in rows:
@@ -88,8 +98,9 @@ def tell_nothing_words(place: Path, rows: Iterable[TagRow], known: Collection[st
         known: the class names, if there is a list of them; these are not doubted.
     """
     alone, together = _counts(rows)
+    words = {column_key(word) for word in NOTHING_WORDS}
     for tag in sorted(alone):
-        doubted = tag.casefold() in NOTHING_WORDS and tag not in (known or ()) and not together[tag]
+        doubted = column_key(tag) in words and tag not in (known or ()) and not together[tag]
         if doubted and len(alone.keys() | together.keys()) > 1:
             logger.warning(
                 "%s: %d rows have the tag %r, never beside another one. If it means none of the classes, give "
@@ -141,12 +152,13 @@ def _missing_words(path: Path, rows: Sequence[TagRow], missing: set[str]) -> str
         more = f" ({len(with_one)} such rows)" if len(with_one) > 1 else ""
         return (
             f"{path.parent / first.place}: expected tags, found {word!r}{more}. If the image shows none of the "
-            "classes, leave the cell empty; if it is not known, remove the row."
+            "classes, leave the cell empty; if it is not known, remove the row; if it is a class, list the classes in "
+            "classes.txt."
         )
     return (
         f"{path}: expected tags, found {word!r} or the like in {len(with_one)} of {len(rows)} rows, the first "
         f"{first.place}. If these images show none of the classes, leave the cell empty or give --none-means-no-tag; "
-        "if it is not known, remove the rows."
+        "if it is not known, remove the rows; if it is a class, list the classes in classes.txt."
     )
 
 
