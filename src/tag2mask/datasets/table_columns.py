@@ -40,6 +40,12 @@ NO_CLASS_NAMES = frozenset(
 SHOWN = frozenset({"1", "1.0", "true", "yes", "t", "y", "x"})
 NOT_SHOWN = frozenset({"0", "0.0", "false", "no", "f", "n", ""})
 
+VOTE_NAMES = frozenset(
+    {"confidence", "present", "ispresent", "presence", "value", "labelvalue", "vote", "positive", "ispositive",
+     "exists", "truth"}
+)  # fmt: skip
+"""Beside rows of an image and a tag, columns that say whether the image shows it; likewise."""
+
 _SPLIT_NAMES = frozenset({"split", "splits", "subset", "set", "partition", "phase", "usage", "datasplit", "dataset"})
 _SPLIT_WORDS = frozenset(
     {"train", "training", "trn", "val", "valid", "validation", "validate", "dev", "test", "testing", "eval", "holdout",
@@ -115,7 +121,7 @@ def _tag_columns(cells: Cells, image: int, splits: Sequence[int], notes: list[st
     keys = [column_key(name) for name in cells.header]
     named = [keys.index(name) for name in TAG_NAMES if name in keys and keys.index(name) != image]
     if named:
-        others = _names_without(cells, {image, named[0], *splits})
+        others = _names_without(cells, {image, named[0], *splits, *vote_columns(cells, image)})
         if others:
             notes.append(
                 f"tags are in column {cells.header[named[0]].strip()!r}; passed over: {others}. "
@@ -130,6 +136,20 @@ def _tag_columns(cells: Cells, image: int, splits: Sequence[int], notes: list[st
     what = f"tags are in {len(numbered)} columns: {names}" + (f"; passed over: {others}" if others else "")
     notes.append(f"{what}. If only one holds them, name it with --tag-column")
     return numbered
+
+
+def vote_columns(cells: Cells, image: int) -> list[int]:
+    """Columns of the usual names that say no in some row, where images have several rows."""
+    if len({row[image].strip() for row in cells.rows}) == len(cells.rows):
+        return []
+    named = [place for place, name in enumerate(cells.header) if column_key(name) in VOTE_NAMES and place != image]
+    return [place for place in named if says_no(cells, place)]
+
+
+def says_no(cells: Cells, place: int) -> bool:
+    """Whether a column holds yes and no only, and a no among them."""
+    words = {row[place].strip().casefold() for row in cells.rows} - {""}
+    return not words.isdisjoint(NOT_SHOWN) and all(map(is_flag, words))
 
 
 def _names_without(cells: Cells, gone: Collection[int]) -> str:

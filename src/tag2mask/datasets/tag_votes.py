@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tag2mask.datasets.table_columns import NO_CLASS_NAMES, NOT_SHOWN, column_key, is_flag
+from tag2mask.datasets.table_columns import NO_CLASS_NAMES, NOT_SHOWN, column_key, says_no, vote_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from tag2mask.datasets.tag_row import TagRow
 
 logger = logging.getLogger(__name__)
-
-VOTE_NAMES = frozenset(
-    {"confidence", "present", "ispresent", "presence", "value", "labelvalue", "vote", "positive", "ispositive",
-     "exists", "truth"}
-)  # fmt: skip
-"""Columns of these names say whether an image shows a tag; without regard to case, spaces and punctuation."""
 
 
 def without_denied(path: Path, cells: Cells, columns: Columns, rows: Sequence[TagRow]) -> list[TagRow]:
@@ -42,33 +36,38 @@ def without_denied(path: Path, cells: Cells, columns: Columns, rows: Sequence[Ta
     Raises:
         ValueError: if such a column is filled in part, two of them differ, or one tag is both shown and denied.
     """
-    if not _is_long(rows):
+    usual = [place for place in vote_columns(cells, columns.image) if place not in columns.tags]
+    if not _differ(rows):
+        for place in usual:
+            logger.warning("%s: column %r is passed over: no image has rows of several tags.",
+                           path, cells.header[place].strip())  # fmt: skip
         return list(rows)
-    places = [place for place in range(len(cells.header)) if place not in (columns.image, *columns.tags)]
-    votes = [place for place in places if _denies(cells, place)]
-    usual = [place for place in votes if column_key(cells.header[place]) in VOTE_NAMES]
-    for place in votes:
-        if place not in usual and column_key(cells.header[place]) not in NO_CLASS_NAMES:
+    for place, name in enumerate(cells.header):
+        used = place in (columns.image, *columns.tags, *usual)
+        if not used and column_key(name) not in NO_CLASS_NAMES and says_no(cells, place):
             _tell_other(path, cells, place)
     if not usual:
         return list(rows)
+    _check_one_tag(path, cells, rows, usual[0])
     denied = _denied(path, cells, usual)
     _check_one_answer(path, cells, rows, denied, usual[0])
     return _without(path, cells.header[usual[0]].strip(), rows, denied)
 
 
-def _is_long(rows: Sequence[TagRow]) -> bool:
-    """Whether some image has rows of several tags, and no row has more than one tag."""
+def _differ(rows: Sequence[TagRow]) -> bool:
+    """Whether some image has rows of different tags."""
     first: dict[str, tuple[str, ...]] = {}
-    if any(len(row.tags) > 1 for row in rows):
-        return False
     return any(first.setdefault(row.image, row.tags) != row.tags for row in rows if row.tags)
 
 
-def _denies(cells: Cells, place: int) -> bool:
-    """Whether a column holds yes and no only, and a no among them."""
-    words = {row[place].strip().casefold() for row in cells.rows} - {""}
-    return not words.isdisjoint(NOT_SHOWN) and all(map(is_flag, words))
+def _check_one_tag(path: Path, cells: Cells, rows: Sequence[TagRow], place: int) -> None:
+    for row in rows:
+        if len(row.tags) > 1:
+            raise ValueError(
+                f"{path.parent / row.place}: expected one tag, of which column {cells.header[place].strip()!r} says "
+                f"whether the image shows it, found {', '.join(row.tags)}. If these are one name, list the classes in "
+                "classes.txt, one per line; if they are several, write a row for each, or remove that column."
+            )
 
 
 def _tell_other(path: Path, cells: Cells, place: int) -> None:
