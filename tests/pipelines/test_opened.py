@@ -94,3 +94,13 @@ def test_other_images_than_those_of_the_run_are_told(finished, scenes_folder, tm
     shutil.copy(second, first)
     data_of(finished, moved)
     assert "not those that the run" in caplog.text
+
+
+def test_a_round_that_does_not_count_is_told(rounds, tmp_path, caplog):
+    shutil.copytree(rounds.path, tmp_path / "run")
+    open_run(tmp_path / "run")
+    assert not caplog.text
+    state = tmp_path / "run/rounds/2/1_unary/stage.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "finished": False}))
+    open_run(tmp_path / "run")
+    assert "round 2 was begun and is not finished" in caplog.text

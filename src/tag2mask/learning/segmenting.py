@@ -49,6 +49,9 @@ TUNED_VIEWS = 2_000
 SMALLEST_VIEW, LARGEST_VIEW = 0.7, 1.2
 """Quick: long sides of training views, as shares of the image's."""
 
+FEWEST_PIXELS = 16
+"""Along the side of what a segmenter looks at: of smaller images nothing is left at its stride."""
+
 
 @dataclass(frozen=True)
 class SegmentSettings(NetSettings):
@@ -75,6 +78,8 @@ class SegmentSettings(NetSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.max_side:
+            check_number("SegmentSettings.max_side, which is not 0,", self.max_side, FEWEST_PIXELS)
         for name, low in (("balance", 0), ("width", 1), ("max_side", 0)):
             check_number(f"SegmentSettings.{name}", getattr(self, name), low)
         for rate in self.rates:
@@ -113,7 +118,7 @@ class SegmentSettings(NetSettings):
             rates=(2, 4, 6),
             long_side=view_sides(image_side, SMALLEST_VIEW, LARGEST_VIEW),
             crop=crop_side(image_side),
-            max_side=image_side,
+            max_side=max(image_side, FEWEST_PIXELS),
             balance=0.5,
         )
 

@@ -15,6 +15,8 @@ from tag2mask.runs.stage_folder import state_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tag2mask.runs.manifest import Manifest
+
 logger = logging.getLogger(__name__)
 
 SETTINGS_OF_STAGES = {
@@ -41,6 +43,22 @@ def open_run(path: str | Path) -> RunFolder:
     run = RunFolder.existing(path)
     manifest, file = run.manifest(), run.path / MANIFEST
     nested_settings_from(AffinityNetSettings, manifest.settings, f"{file}: settings", complete=manifest.is_complete)
+    if manifest.ial:
+        nested_settings_from(IALSettings, manifest.ial, f"{file}: ial", complete=manifest.is_complete)
+    _tell_what_does_not_count(run, manifest)
+    return run
+
+
+def _tell_what_does_not_count(run: RunFolder, manifest: Manifest) -> None:
+    """Warn of rounds that are passed over, and of stages that belong to other settings."""
+    if unfinished := run.unfinished_rounds():
+        logger.warning(
+            "%s: round %s was begun and is not finished, or is of other images: passed over. `tag2mask ial %s` makes "
+            "it anew.",
+            run.path,
+            ", ".join(map(str, unfinished)),
+            run.path,
+        )
     for stage, parts in SETTINGS_OF_STAGES.items():
         made = state_of(run.path / stage)
         now = {name: value for part in parts for name, value in manifest.settings.get(part, {}).items()}
@@ -53,6 +71,3 @@ def open_run(path: str | Path) -> RunFolder:
                 MANIFEST,
                 ", ".join(f"{name} {known[name]} instead of {now[name]}" for name in other),
             )
-    if manifest.ial:
-        nested_settings_from(IALSettings, manifest.ial, f"{file}: ial", complete=manifest.is_complete)
-    return run

@@ -206,6 +206,11 @@ class RunFolder:
         last = self.last_round()
         return Round(self, 1 + (last.number if last else 0)).outdated
 
+    def unfinished_rounds(self) -> list[int]:
+        """The numbers of EM rounds that were begun and do not count: not finished, or of other images or tags."""
+        last = self.last_round()
+        return [number for number in self._rounds_begun() if number > (last.number if last else 0)]
+
     def final_masks(self) -> FinalMasks | None:
         """Which masks of the training images are this run's result; None if none are finished.
 
