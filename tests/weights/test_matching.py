@@ -35,7 +35,7 @@ def all_filled(backbone, state):
     [("resnet10t", 8), ("convnext_atto", 16), ("mobilenetv3_small_050", 16), ("test_vit", 16), ("mambaout_femto", 32)],
 )
 def test_the_whole_network_of_timm_and_its_feature_maps_are_known(name, stride, caplog):
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="tag2mask.weights.matching")
     head = timm.get_pretrained_cfg(name).classifier
     for how in ({}, {"features_only": True}):
         backbone, state = Backbone(name, stride), weights_of(name, **how)
