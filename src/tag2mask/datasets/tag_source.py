@@ -52,7 +52,7 @@ def tables_beside(root: Path, top: Path) -> list[Path]:
     """
     beside = [file for folder in dict.fromkeys((root, top)) for file in _tables_in(folder)]
     own = [file for file in beside if file.stem.casefold() == OWN_NAME]
-    if own or beside:
+    if beside:
         return own or _of_training(beside)
     if not top.is_dir():
         return []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tag2mask.pipelines.affinitynet import AffinityNetSettings
 from tag2mask.pipelines.ial_settings import IALSettings
 from tag2mask.runs.manifest import MANIFEST
+from tag2mask.runs.places import STAGES
 from tag2mask.runs.run_folder import RunFolder
 from tag2mask.runs.settings import nested_settings_from
 from tag2mask.runs.stage_folder import state_of
@@ -18,16 +19,6 @@ if TYPE_CHECKING:
     from tag2mask.runs.manifest import Manifest
 
 logger = logging.getLogger(__name__)
-
-SETTINGS_OF_STAGES = {
-    "01_classify": ("classify",),
-    "02_localize": ("localize",),
-    "03_seed": ("seed", "crf"),
-    "04_affinity": ("affinity",),
-    "05_walk": ("walk", "crf"),
-    "06_segment": ("segment",),
-}
-"""Stage -> the settings that it is made with, as ``run.json`` has them."""
 
 
 def open_run(path: str | Path) -> RunFolder:
@@ -59,10 +50,11 @@ def _tell_what_does_not_count(run: RunFolder, manifest: Manifest) -> None:
             ", ".join(map(str, unfinished)),
             run.path,
         )
-    for stage, parts in SETTINGS_OF_STAGES.items():
-        made = state_of(run.path / stage)
+    for stage in STAGES:
+        # Stages are called like their settings, and some depend on those of the CRF, too.
+        parts = (stage.partition("_")[2], "crf")
+        known = state_of(run.path / stage).get("settings", {})
         now = {name: value for part in parts for name, value in manifest.settings.get(part, {}).items()}
-        known = made.get("settings", {})
         if other := [name for name, value in now.items() if known.get(name, value) != value and name != "weights"]:
             logger.warning(
                 "%s: made with other settings than %s has (%s): a start with these was stopped before it came here. "

@@ -229,13 +229,7 @@ def train_affinity(
     stage = run.open_stage(STAGE, settings, after=("01_classify", "03_seed"))
     if stage.finished:
         net = build_affinity_net(settings, None, runtime)
-        try:
-            load_trained(net, stage.load_weights(), stage.path)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{run.path / STAGE}: expected an AffinityNet on {settings.backbone!r} with group norms, found other "
-                "weights. They are of another version of tag2mask: make the run anew in another folder."
-            ) from error
+        load_trained(net, stage.load_weights(), stage.path)
         return net
     net = build_affinity_net(settings, run, runtime)
     for parameter in frozen_parameters(net.backbone, settings.frozen_levels):

@@ -45,7 +45,7 @@ def load_trained(net: Network, weights: Mapping[str, Tensor], stage: Path) -> No
     if wrong:
         raise ValueError(
             f"{stage}: expected weights of the network that run.json describes (its classes and settings), found "
-            f"{some(wrong, _NAMED)}. One of the two is of another run or was changed: put back the run.json that "
-            "belongs here, or make the run anew in another folder."
+            f"{some(wrong, _NAMED)}. One of the two is of another run or version, or was changed: put back the "
+            "run.json that belongs here, or make the run anew in another folder."
         )
     net.load_state_dict(weights)
