@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
 
@@ -127,3 +127,16 @@ def some(words: Iterable[object], count: int = 5) -> str:
     every = list(map(str, words))
     more = f" and {len(every) - count} more" if len(every) > count else ""
     return ", ".join(every[:count]) + more
+
+
+def few(words: Sequence[str]) -> str:
+    """The first five of many words, and whether there are more, where their number is said beside or matters little.
+
+    Args:
+        words: any number of them.
+
+    Example:
+        >>> few("abcdefg"), few("ab")
+        ('a, b, c, d, e, ...', 'a, b')
+    """
+    return ", ".join(words[:5]) + ", ..." * (len(words) > 5)

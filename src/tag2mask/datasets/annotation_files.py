@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tag2mask.checks import few
 from tag2mask.datasets.annotation_readers import FORMATS, class_list
 from tag2mask.datasets.tag_table import TagRow, is_background
 from tag2mask.datasets.walking import files_below
@@ -91,7 +92,7 @@ class _Annotated:
             logger.warning(
                 "%s: %d images have no file of YOLO and count as showing nothing: %s. "
                 "If you do not know what they show, take them out.",
-                self.images.root, len(without), _few(without),
+                self.images.root, len(without), few(without),
             )  # fmt: skip
             shown |= dict.fromkeys(without, ())
         for name in used:
@@ -141,7 +142,3 @@ def _places(folder: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 def _folded(parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(part.casefold() for part in parts)
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tag2mask.checks import few
 from tag2mask.datasets.tag_table import TagRow, is_background
 from tag2mask.datasets.walking import files_below, folder_called
 
@@ -152,12 +153,12 @@ class ClassFolders:
         if splits and others:
             raise ValueError(
                 f"{self.top}: expected a folder per class, or folders of splits with these in them, found both: "
-                f"{_few(splits)} beside {_few(others)}. Put the classes into train/ and val/, or, if "
+                f"{few(splits)} beside {few(others)}. Put the classes into train/ and val/, or, if "
                 f"{splits[0]} is a class, write the classes into classes.txt."
             )
         if splits and not any(self.folders.values()):
             raise ValueError(
-                f"{self.top}: expected a folder per class in {_few(splits)}, found images right in them. "
+                f"{self.top}: expected a folder per class in {few(splits)}, found images right in them. "
                 "Sort them into folders of classes, or write tags.csv with the columns image,tags."
             )
         both = {"train", "test"}
@@ -165,12 +166,12 @@ class ClassFolders:
         if several and all(len(parts) <= len(both) for parts in self.parts.values()):
             raise ValueError(
                 f"{self.top}: expected folders of classes in train/ and test/, found train/ and test/ in those of "
-                f"classes: {_few(several)}. Turn them round: train/{several[0]}/."
+                f"classes: {few(several)}. Turn them round: train/{several[0]}/."
             )
         if several:
             raise ValueError(
                 f"{self.root}: expected one set of images, found {len(several)}, each with train/ and test/: "
-                f"{_few(several)}. Give one of them, such as {self.top / several[0]}."
+                f"{few(several)}. Give one of them, such as {self.top / several[0]}."
             )
 
     def _check_training(self) -> None:
@@ -181,12 +182,12 @@ class ClassFolders:
         if not train:
             raise ValueError(
                 f"{self.top}: expected a folder train with a folder per class in it, found "
-                f"{_few(sorted(self.folders))}. Call the folder of the training images train."
+                f"{few(sorted(self.folders))}. Call the folder of the training images train."
             )
         if val - train and self.known is None:
             raise ValueError(
-                f"{self.top}: expected in the folder of held-out images the classes of train ({_few(sorted(train))}), "
-                f"found {_few(sorted(val - train))}, too. Call the folders alike."
+                f"{self.top}: expected in the folder of held-out images the classes of train ({few(sorted(train))}), "
+                f"found {few(sorted(val - train))}, too. Call the folders alike."
             )
 
     def tell_left_alone(self) -> None:
@@ -204,7 +205,7 @@ class ClassFolders:
             logger.warning(
                 "%s: %d images lie in folders of different classes with the same bytes, so their tags contradict each "
                 "other: %s. Write tags.csv with all tags of each, or remove the copies.",
-                self.top, len(several), _few([" = ".join(calls) for calls in several]),
+                self.top, len(several), few([" = ".join(calls) for calls in several]),
             )  # fmt: skip
 
 
@@ -230,7 +231,3 @@ def _contradicting(top: Path, rows: Sequence[TagRow]) -> list[tuple[str, ...]]:
                 alike[number, sign(row)].append(row)
         groups = [group for group in alike.values() if len({row.tags for row in group}) > 1]
     return [tuple(row.image for row in group) for group in groups]
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

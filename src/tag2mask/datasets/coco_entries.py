@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tag2mask.checks import few
 from tag2mask.datasets.tag_table import is_background
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def read_entries(file: Path, train: CocoEntries | None = None) -> CocoEntries:
         if category not in names:
             raise ValueError(
                 f"{file}, annotation {one.get('id', '?')}: expected as category_id one of the {len(names)} categories "
-                f"({_few(list(names))}), found {one['category_id']!r}. Correct it, or add the category."
+                f"({few(list(names))}), found {one['category_id']!r}. Correct it, or add the category."
             )
     counts = Counter(of_category)
     left_out = _no_classes(categories, names, counts) if train is None else train.left_out
@@ -185,7 +186,7 @@ def _section(file: Path, content: Entry, name: str) -> list[Entry]:
 def _field(file: Path, kind: str, entry: Entry, field: str) -> Any:
     if entry.get(field) is None:
         raise ValueError(
-            f"{file}, {kind} {entry.get('id', '?')}: expected the field {field}, found only {_few(list(entry))}. "
+            f"{file}, {kind} {entry.get('id', '?')}: expected the field {field}, found only {few(list(entry))}. "
             "Export the file again."
         )
     return entry[field]
@@ -229,7 +230,7 @@ def _tell_left_out(file: Path, names: Mapping[str, str], counts: Mapping[str, in
     logger.warning(
         "%s: categories that are no classes, left out: %s. The background has label 0 in every mask, and a category "
         "above others needs annotations of its own to be a class.",
-        file, _few(said),
+        file, few(said),
     )  # fmt: skip
 
 
@@ -244,7 +245,7 @@ def _check_same_names(file: Path, class_names: Sequence[str], train: CocoEntries
     if set(class_names) != set(train.class_names):
         strange = sorted(set(class_names) ^ set(train.class_names))
         raise ValueError(
-            f"{file}: expected the categories of {train.file}, found others, in one of them only: {_few(strange)}. "
+            f"{file}: expected the categories of {train.file}, found others, in one of them only: {few(strange)}. "
             "Give two files of one set."
         )
 
@@ -258,7 +259,3 @@ def _with_arrays(record: Entry) -> Entry:
         with suppress(ValueError, TypeError):  # A damaged one is told of when it is painted.
             record["segmentation"] = [np.array(polygon, np.float64) for polygon in outline]
     return record
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tag2mask.checks import few
 from tag2mask.datasets.coco import CocoFile, open_coco_files
 from tag2mask.datasets.coco_entries import read_coco_json
 from tag2mask.datasets.walking import NO_PHOTOGRAPHS, folder_called
@@ -76,10 +77,9 @@ def _files(root: Path) -> dict[str, Path]:
         return {instances[0].stem: instances[0]}
     if others := [file for file, kind in kinds.items() if kind == "instances" or (kind and file.parent == annotations)]:
         found = [file.relative_to(root).as_posix() for file in others]
-        few = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
         raise ValueError(
             f"{root}: expected annotations/instances_NAME.json with boxes or outlines of objects, such as "
-            f"instances_train.json, found {few}. Rename the file of the training images, or write tags.csv."
+            f"instances_train.json, found {few(found)}. Rename the file of the training images, or write tags.csv."
         )
     return {}
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from tag2mask.checks import some
+from tag2mask.checks import few, some
 from tag2mask.datasets.annotation_files import annotation_rows
 from tag2mask.datasets.class_folders import GROUND_TRUTH, ClassFolders
 from tag2mask.datasets.files import names_of_files
@@ -114,11 +114,10 @@ def list_images(path: str | Path) -> FolderImages:
     images = find_images(path)
     masks = [file for several in images.object_masks.values() for file in several]
     if masks and not images.class_folders().is_inspection:
-        few = ", ".join(file.relative_to(images.top).as_posix() for file in masks[:5]) + ", ..." * (len(masks) > 5)
         logger.warning(
             "%s: %d files count as masks of the images beside them, not as images: %s. "
             "If they are photographs, give them other names.",
-            images.top, len(masks), few,
+            images.top, len(masks), few([file.relative_to(images.top).as_posix() for file in masks]),
         )  # fmt: skip
     if images.passed_over:
         counts = ", ".join(f"{count} in {folder}/" for folder, count in sorted(images.passed_over.items()))
@@ -167,10 +166,10 @@ def list_masks(images: FolderImages) -> tuple[dict[str, Path], list[Path]]:
     if top is None:
         return {}, []
     if others := files_below(top, image_suffixes() - MASK_SUFFIXES):
-        few = some(file.relative_to(top).as_posix() for file in others)
+        told = some(file.relative_to(top).as_posix() for file in others)
         logger.warning(
             "%s: holds %d files that are no PNG or TIFF, which count as no masks: %s. Save the labels as PNG.",
-            top, len(others), few,
+            top, len(others), told,
         )  # fmt: skip
     paths: dict[str, Path] = {}
     stray = []

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tag2mask.checks import few
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-_FEW = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +76,7 @@ class ImageCalls:
         fitting = self.fitting(call)
         if not fitting:
             return "no image is called so"
-        few = ", ".join(fitting[:_FEW]) + (", ..." if len(fitting) > _FEW else "")
-        return f"{len(fitting)} images are called so: {few}"
+        return f"{len(fitting)} images are called so: {few(fitting)}"
 
     def _below_root(self, key: str) -> str | None:
         """The rest of an absolute path that lies below the root."""

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tag2mask.checks import few
 from tag2mask.datasets.images import image_size
 from tag2mask.labels import labels_from_class_ids
 
@@ -141,7 +142,7 @@ def object_masks(
     unfit = [name for name, files in usable.items() if not all(_same_size(paths[name], file) for file in files)]
     for names, why in ((unclear, "their image has several tags"), (unfit, "their size is not the image's")):
         if names:
-            logger.warning("masks left out of the scores, as %s: %d (%s)", why, len(names), _few(names))
+            logger.warning("masks left out of the scores, as %s: %d (%s)", why, len(names), few(names))
     usable = {name: files for name, files in usable.items() if name not in set(unfit)}
     if not usable:
         return others
@@ -181,7 +182,3 @@ def _values(path: Path) -> NDArray[Any]:
             return np.array(image if grey else image.convert("L"))
     except Exception as error:  # Pillow raises whatever a format's code meets.
         raise ValueError(f"{path}: expected a mask, found an error ({error}). Export it again.") from error
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tag2mask.checks import few
 from tag2mask.datasets.image_files import image_suffixes
 from tag2mask.datasets.tag_table import is_background, read_classes, read_names
 
@@ -124,7 +125,7 @@ def classes_of(root: Path, shown: Mapping[str, Sequence[str]]) -> tuple[str, ...
     logger.warning(
         "%s: %s: none of the 20 VOC classes, so the classes are the %d that the annotations name, sorted. "
         "For another order, write classes.txt.",
-        root, ", ".join(own[:5]) + (", ..." if len(own) > 5 else ""), len(names),
+        root, few(own), len(names),
     )  # fmt: skip
     return tuple(sorted(names))
 

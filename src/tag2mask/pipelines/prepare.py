@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from tag2mask.checks import few
 from tag2mask.datasets.class_problems import problems_of_tags
 from tag2mask.datasets.dataset import Delegating, unreadable, without
 from tag2mask.datasets.first_look import require_learnable
@@ -24,7 +25,7 @@ from tag2mask.runs.settings import plain
 from tag2mask.runtime import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from _typeshed import DataclassInstance
 
@@ -190,7 +191,7 @@ def check_same(run: RunFolder, known: Manifest, data: TagDataset, source: Source
         what = "; ".join(text for text in (f"gone: {gone}" * bool(gone), f"new: {new}" * bool(new)) if text)
         raise ValueError(
             f"{run.path}: expected the classes of the run in this folder ({len(known.class_names)}: "
-            f"{_few(known.class_names)}), got {len(now)}: {_few(now)} ({what or 'in another order'}). Labels would "
+            f"{few(known.class_names)}), got {len(now)}: {few(now)} ({what or 'in another order'}). Labels would "
             "mean other things. Correct the tags, or take another folder: --out NEW."
         )
     before = known.origin.source
@@ -204,10 +205,6 @@ def check_same(run: RunFolder, known: Manifest, data: TagDataset, source: Source
 
 def _both_ways(one: set[str], other: set[str]) -> tuple[tuple[set[str], set[str]], ...]:
     return (one, other), (other, one)
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _broken(data: TagDataset) -> dict[str, str]:
