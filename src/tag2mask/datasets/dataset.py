@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tag2mask.records import TaggedImage
+
+
+Kind = TypeVar("Kind")
 
 
 class TagDataset(Protocol):
@@ -114,6 +117,18 @@ class Delegating:
     def _known(self, name: str) -> str:
         """The same name; where the dataset has fewer images than the whole, KeyError for the others."""
         return name
+
+
+def behind(dataset: TagDataset, kind: type[Kind]) -> Kind | None:
+    """The data set of a kind that others delegate to; None if there is none.
+
+    Args:
+        dataset: any data set; it may be of the kind itself.
+        kind: a class of data sets.
+    """
+    while isinstance(dataset, Delegating) and not isinstance(dataset, kind):
+        dataset = dataset.whole
+    return dataset if isinstance(dataset, kind) else None
 
 
 class Reduced(Delegating):

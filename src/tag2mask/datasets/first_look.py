@@ -86,11 +86,8 @@ def look_for_run(source: Source, *, strict: bool = False) -> tuple[TagDataset, F
     with told_while_opening() as told:
         data = open_source(source)
     masks = look_at_masks(data)
-    if strict and masks.data.bad:
-        raise ValueError(
-            f"{source.path}: {len(masks.data.bad)} true mask(s) cannot be used, the first: {masks.data.first_bad()} "
-            "Mend or remove them, or run without --strict to leave them out of the scores."
-        )
+    if strict:
+        masks.require_usable(source.path)
     masks.data.know_told()
     problems = (*told, *problems_of_tags(data), *masks.problems)
     return masks.data, FirstLook(masks.data, summarise(data, told, masks.lines()), problems)

@@ -69,6 +69,21 @@ class MaskLook:
     facts: tuple[MaskFacts, ...]
     problems: tuple[Problem, ...]
 
+    def require_usable(self, place: str = "") -> None:
+        """Require that every mask can be used.
+
+        Args:
+            place: the data set, for the message.
+
+        Raises:
+            ValueError: if not, naming the first that cannot.
+        """
+        if self.data.bad:
+            raise ValueError(
+                f"{f'{place}: ' if place else ''}{len(self.data.bad)} true mask(s) cannot be used, the first: "
+                f"{self.data.first_bad()} Mend or remove them, or run without --strict to leave them out of the scores."
+            )
+
     def lines(self) -> tuple[str, ...]:
         """What the masks hold, in words: for each class how many masks show it, and how many show no object."""
         names = self.data.class_names
@@ -120,12 +135,8 @@ def without_bad_masks(data: TagDataset, *, strict: bool = False) -> MaskLook:
         ValueError: if strict and a mask cannot be used.
     """
     look = look_at_masks(data)
-    bad = [problem for problem in look.problems if problem.kind in LEFT_OUT]
-    if bad and strict:
-        raise ValueError(
-            f"{len(bad)} true mask(s) cannot be used, the first: {look.data.first_bad()} Mend or remove them, or run "
-            "without --strict to leave them out of the scores."
-        )
+    if strict:
+        look.require_usable()
     for kind in dict.fromkeys(problem.kind for problem in look.problems):
         every = [problem for problem in look.problems if problem.kind == kind]
         left_out = " (left out of the scores)" if kind in LEFT_OUT else ""

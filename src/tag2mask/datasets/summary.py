@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from tag2mask.datasets.dataset import Delegating
+from tag2mask.datasets.dataset import behind
 from tag2mask.datasets.files import FileDataset
 from tag2mask.datasets.images import image_size
 from tag2mask.datasets.raw_files import raw_kind
@@ -125,9 +125,7 @@ def files_of(data: TagDataset) -> FileDataset | None:
     Args:
         data: any data set.
     """
-    while isinstance(data, Delegating):
-        data = data.whole
-    return data if isinstance(data, FileDataset) else None
+    return behind(data, FileDataset)
 
 
 def _tag_counts(data: TagDataset, names: Iterable[str]) -> Counter[int]:

@@ -87,9 +87,10 @@ def check_backbones(
     Raises:
         ValueError: if there is no such backbone, or its weights can not be had or do not fit it.
     """
-    classifier = classifier or (settings.nets()["classify"].backbone if "classify" in settings.nets() else "")
+    nets = settings.nets()
+    classifier = classifier or (nets["classify"].backbone if "classify" in nets else "")
     folder = run.path if isinstance(run, RunFolder) else Path(run)
-    for part, net in settings.nets().items():
+    for part, net in nets.items():
         if part not in only or not net.is_used or _is_trained(folder / STAGES_OF_NETS[part], keyed(net)):
             continue
         check_backbone(

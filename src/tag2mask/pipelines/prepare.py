@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tag2mask.checks import few
 from tag2mask.datasets.class_problems import problems_of_tags
-from tag2mask.datasets.dataset import Delegating, unreadable, without
+from tag2mask.datasets.dataset import behind, unreadable, without
 from tag2mask.datasets.first_look import require_learnable
 from tag2mask.datasets.mask_checks import without_bad_masks
 from tag2mask.datasets.source import check_options, find_source, open_source
@@ -102,7 +102,7 @@ def prepare(
         check_same(run, known, data, origin.source)
     broken = dict(known.skipped) if known is not None and known.digest == digest else _broken(data)
     data = _usable(data, broken, strict=strict)
-    if not _has_usable_masks(data):
+    if behind(data, UsableMasks) is None:  # Otherwise somebody has read all true masks already.
         masks = without_bad_masks(data, strict=strict)
         require_learnable(masks.problems, _place(origin), force=force)
         data = masks.data
@@ -122,13 +122,6 @@ def prepare(
     )
     run.write_manifest(manifest, ImageNames(tuple(data.names), tuple(data.val_names)))
     return data
-
-
-def _has_usable_masks(data: TagDataset) -> bool:
-    """Whether somebody has read all true masks already."""
-    while isinstance(data, Delegating) and not isinstance(data, UsableMasks):
-        data = data.whole
-    return isinstance(data, UsableMasks)
 
 
 def _noted(origin: Origin, known: Manifest | None) -> Origin:
